@@ -1,0 +1,200 @@
+"""From a video's record to its clip: which frames, decoded, cropped, mirrored; everything still uint8.
+
+Legend: V views of a video (test clips × crops; 1 in training and validation), T segments, L frames a segment,
+C = 3·L channels (the frames of a segment, one after the other), H = W pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ops.data import sampling
+from ops.data.decode import FrameError, MissingFrameError, decode_group
+from ops.data.records import VideoRecord
+from ops.data.transforms import RGB_SCALES, TEST_CROPS, crop_and_resize, mirror, test_views, training_crop
+from ops.errors import InputError
+
+ClipMode = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOptions:
+    """How clips are made of videos.
+
+    segments, frames_per_segment: T and L. input_size: side of the network's input in pixels; before
+    validation and test crops the short side is scaled to 256/224 of it, and `full_res` crops that size.
+    dense: windows of 64 frames in training and validation. test_mode: see `sampling.test_clips`, with
+    `sparse_clips` for `ten_sparse`. crops: test crops a clip. scales: of the training crops. mirror_labels:
+    for each label the one a mirrored clip has, or None where clips must not be mirrored; empty: never mirror.
+    reverse_time: clips are played backwards.
+    """
+
+    segments: int
+    input_size: int = 224
+    frames_per_segment: int = 1
+    dense: bool = False
+    test_mode: str = "uniform"
+    sparse_clips: int = 3
+    crops: int = 1
+    full_res: bool = False
+    mirror_labels: tuple[int | None, ...] = ()
+    scales: tuple[float, ...] = RGB_SCALES
+    seed: int = 0
+    reverse_time: bool = False
+
+    @property
+    def scale_size(self) -> int:
+        """The short side before validation and test crops, in pixels: 256 for an input of 224."""
+        return self.input_size * 256 // 224
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One video made ready: clip uint8 `(V, T, C, H, W)`, its label, its place in the list.
+
+    Views are ordered crop by crop, and within a crop clip by clip.
+    """
+
+    clip: torch.Tensor
+    label: int
+    index: int
+
+    def pin_memory(self) -> "Sample":
+        """Called by the DataLoader."""
+        return replace(self, clip=self.clip.pin_memory())
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A video that cannot be used: its path in the list, the reason in plain words, its place in the list."""
+
+    path: str
+    reason: str
+    index: int
+
+
+class VideoClips(Dataset[Sample | Unreadable]):
+    """Videos of a list as clips.
+
+    Items are asked for by `(epoch, index)`. What is random in training depends on the seed and that key
+    alone, so that neither the number of workers nor the order of asking changes an item. A video that cannot
+    be read comes back as `Unreadable`; what to do then is the caller's choice.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        frames_root: Path,
+        template: str,
+        mode: ClipMode,
+        options: ClipOptions,
+    ) -> None:
+        _check(template, mode, options)
+        self.records = records
+        self.frames_root = frames_root
+        self.template = template
+        self.mode = mode
+        self.options = options
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample | Unreadable:
+        epoch, index = key
+        record = self.records[index]
+        try:
+            if self.mode == "train":
+                rng = np.random.default_rng([self.options.seed, epoch, index])
+                clip, label = self._training_clip(record, rng)
+            else:
+                clip, label = self._evaluation_views(record), record.label
+        except FrameError as error:
+            return Unreadable(record.path, self._reason(record, error), index)
+        return Sample(clip, label, index)
+
+    def _training_clip(self, record: VideoRecord, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
+        """One random clip, cropped and perhaps mirrored, `(1, T, C, H, W)`, and its label."""
+        o = self.options
+        firsts = sampling.train_indices(record.num_frames, o.segments, o.frames_per_segment, rng, o.dense)
+        group, order = self._decode(record, [firsts])
+        height, width = group.shape[-2:]
+        box = training_crop(height, width, o.input_size, o.scales, rng)
+        group = crop_and_resize(group, box, o.input_size)
+        mirrored_label = o.mirror_labels[record.label] if o.mirror_labels else None
+        if rng.random() < 0.5 and mirrored_label is not None:
+            return self._assemble(mirror(group)[None], order), mirrored_label
+        return self._assemble(group[None], order), record.label
+
+    def _evaluation_views(self, record: VideoRecord) -> torch.Tensor:
+        """All views of a video, `(V, T, C, H, W)`; the centre of the middle clip in validation."""
+        o = self.options
+        n, T, L = record.num_frames, o.segments, o.frames_per_segment
+        if self.mode == "val":
+            clips, crops, crop_size = [sampling.val_indices(n, T, L, o.dense)], 1, o.input_size
+        else:
+            clips, crops = sampling.test_clips(n, T, L, o.test_mode, o.sparse_clips), o.crops
+            crop_size = o.scale_size if o.full_res else o.input_size
+        group, order = self._decode(record, clips)
+        return self._assemble(test_views(group, crops, o.scale_size, crop_size), order)
+
+    def _decode(self, record: VideoRecord, clips: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The distinct frames of all clips, uint8 `(U, 3, h, w)`, and the place in them of each clip's."""
+        o = self.options
+        frames: list[int] = []
+        for firsts in clips:
+            clip = sampling.segment_frames(firsts, o.frames_per_segment, record.num_frames)
+            frames += reversed(clip) if o.reverse_time else clip
+        distinct, order = np.unique(frames, return_inverse=True)
+        folder = self.frames_root / record.path
+        group = decode_group([folder / self.template.format(number) for number in distinct.tolist()])
+        return group, torch.from_numpy(order)
+
+    def _assemble(self, group: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+        """Distinct frames of each crop `(crops, U, 3, H, W)` → views `(V, T, C, H, W)`."""
+        o = self.options
+        frames = group.movedim(2, -1)[:, order]  # (crops, clips·T·L, H, W, 3): copied as the memory lies
+        H, W = frames.shape[2:4]
+        frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, 3)  # (V, T, L, H, W, 3)
+        return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, 3, H, W) → (V, T, L·3, H, W)
+
+    def _reason(self, record: VideoRecord, error: FrameError) -> str:
+        folder = self.frames_root / record.path
+        if not folder.is_dir():
+            return f"its folder {folder} does not exist"
+        if isinstance(error, MissingFrameError):
+            found = sum(1 for _ in folder.iterdir())
+            return f"{error}; the list promises {record.num_frames} frames, the folder holds {found} files"
+        return str(error)
+
+
+def _check(template: str, mode: str, options: ClipOptions) -> None:
+    """Raise one InputError for all that could not work for any video."""
+    faults = []
+    if mode not in ("train", "val", "test"):
+        faults.append(f"unknown mode {mode!r}; expected train, val or test")
+    for name in ("segments", "frames_per_segment", "input_size", "sparse_clips"):
+        if getattr(options, name) < 1:
+            faults.append(f"{name} is {getattr(options, name)}; expected 1 or more")
+    if options.test_mode not in sampling.TEST_MODES:
+        faults.append(f"unknown test sampling {options.test_mode!r}; expected one of {sampling.TEST_MODES}")
+    if options.crops not in TEST_CROPS:
+        faults.append(f"{options.crops} test crops are not defined; expected one of {TEST_CROPS}")
+    dense = options.test_mode == "dense" if mode == "test" else options.dense
+    if dense and options.segments > sampling.DENSE_WINDOW:
+        faults.append(f"dense sampling takes at most {sampling.DENSE_WINDOW} segments, not {options.segments}")
+    if not _numbers_frames(template):
+        faults.append(f"frame template {template!r} gives no name to a frame's number; expected e.g. '{{:05d}}.jpg'")
+    if faults:
+        raise InputError("Clips cannot be made like this: " + "; ".join(faults) + ".")
+
+
+def _numbers_frames(template: str) -> bool:
+    try:
+        return template.format(1) != template.format(2)
+    except (IndexError, KeyError, ValueError):
+        return False

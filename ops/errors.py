@@ -1,0 +1,30 @@
+"""The one exception for what a person can mend: a wrong file, flag, line or tensor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """Something given from outside is wrong. The message names it, says what was expected and how to mend it.
+
+    The entry points print the message without a traceback and exit with status 2.
+    """
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """A program's body: an InputError is printed and ends it with status 2, Ctrl-C with 130, no traceback."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(_printed(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_printed("stopped", 130))
+
+
+def _printed(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status

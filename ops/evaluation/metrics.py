@@ -1,0 +1,26 @@
+"""Accuracies from scores. Legend: `N` videos, `K` classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix
+
+from ops.running.engine import count_top_k
+
+
+def accuracies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], np.ndarray]:
+    """Top-1, top-5 and mean class accuracy in percent of scores (N, K), and the confusion counts (K, K).
+
+    Of the confusion, a row is a true class, a column a predicted one. The mean class accuracy is over those
+    classes that have videos.
+    """
+    predictions = scores.argmax(dim=1)
+    confusion = confusion_matrix(labels.numpy(), predictions.numpy(), labels=np.arange(scores.shape[1]))
+    videos = confusion.sum(axis=1)
+    per_class = np.diag(confusion)[videos > 0] / videos[videos > 0]
+    return {
+        "top1": 100 * int(count_top_k(scores, labels, 1)) / len(labels),
+        "top5": 100 * int(count_top_k(scores, labels, 5)) / len(labels),
+        "mean_class_accuracy": 100 * float(per_class.mean()),
+    }, confusion

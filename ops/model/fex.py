@@ -1,0 +1,211 @@
+"""The FEX block of Shen et al. 2022: Foreground Enhancement (FE) and Scene Segregation (SS).
+
+Legend: `N` videos, `T` segments, `C` channels, `F` foreground channels, `r` FE's reduction, `H W` space. Feature
+maps are `(N·T, C, H, W)`, the frames of a video adjacent.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+REDUCTION = 16
+
+
+def foreground_channels(channels: int, shift_div: int) -> int:
+    """How many of `channels` Scene Segregation treats as foreground: two shift folds."""
+    return 2 * (channels // shift_div)
+
+
+def fill_bias(layer: nn.Conv2d | nn.Conv3d, value: float) -> None:
+    """Sets a layer's bias to one value."""
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, value)
+
+
+class TemporalInformationModule(nn.Module):
+    """TIM: a depthwise convolution over three frames, then BatchNorm (paper, Scene Segregation)."""
+
+    def __init__(self, channels: int, num_segments: int) -> None:
+        super().__init__()
+        self.num_segments = num_segments
+        self.conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, F, H, W)` to the same shape."""
+        return self.bn(self.convolve(x))
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution alone. In channels-last memory neither reshape moves data."""
+        H, W = x.shape[2:]
+        x = x.contiguous(memory_format=torch.channels_last)
+        clips = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.num_segments))  # (N, T, H, W, F)
+        y = self.conv(clips.flatten(2, 3).permute(0, 3, 1, 2))  # over (N, F, T, H·W)
+        y = y.permute(0, 2, 3, 1).unflatten(2, (H, W))  # (N, T, H, W, F)
+        return y.flatten(0, 1).permute(0, 3, 1, 2)  # (N·T, F, H, W)
+
+    @torch.no_grad()
+    def start_as_shift(self) -> None:
+        """Frame t reads the first half of the channels from t+1, the other from t-1; BatchNorm is the identity."""
+        half = self.conv.out_channels // 2
+        self.conv.weight.zero_()  # (F, 1, 3, 1), taps t-1, t, t+1
+        self.conv.weight[:half, :, 2] = 1
+        self.conv.weight[half:, :, 0] = 1
+        fill_bias(self.conv, 0)
+        self.start_as_identity(torch.zeros(2 * half), torch.ones(2 * half))
+
+    @torch.no_grad()
+    def start_as_identity(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """BatchNorm's scale and bias undo its standardisation by `mean` and `variance`, each `(F,)`."""
+        scale = (variance + self.bn.eps).sqrt()
+        values = {"running_mean": mean, "running_var": variance, "weight": scale, "bias": mean}
+        self.bn.load_state_dict(self.bn.state_dict() | values)
+
+
+class SceneSegregation(nn.Module):
+    """SS: keeps what moves in the foreground channels and takes the scene out of them (paper, SS figure).
+
+    Of `C` channels the first `F = 2·(C // shift_div)` are the foreground; the rest passes through.
+    """
+
+    def __init__(self, channels: int, num_segments: int, shift_div: int) -> None:
+        super().__init__()
+        width = foreground_channels(channels, shift_div)
+        self.num_segments = num_segments
+        self.width = width
+        self.tim = TemporalInformationModule(width, num_segments)
+        self.scene_conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.scene_bn = nn.BatchNorm2d(width)
+        self.fusion = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, H, W)` to the same shape."""
+        foreground = x[:, : self.width]  # (N·T, F, H, W)
+        scene = self.scene(foreground)  # (N, F, H, W)
+        fused = self._fuse(self.tim(foreground), foreground, self._each_frame(scene))
+        return torch.cat((fused, x[:, self.width :]), dim=1)
+
+    def scene(self, foreground: torch.Tensor) -> torch.Tensor:
+        """`(N·T, F, H, W)` to one map a video, `(N, F, H, W)`: what SR subtracts from every frame."""
+        mean = foreground.unflatten(0, (-1, self.num_segments)).mean(dim=1)  # (N, F, H, W)
+        return F.relu(self.scene_bn(self.scene_conv(mean)))
+
+    def _each_frame(self, scene: torch.Tensor) -> torch.Tensor:
+        return scene.repeat_interleave(self.num_segments, dim=0)  # (N, F, H, W) to (N·T, F, H, W)
+
+    def _fuse(self, tim: torch.Tensor, foreground: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+        return self.fusion(torch.cat((tim, foreground - scene), dim=1))
+
+    @torch.no_grad()
+    def start_as_shift(self) -> None:
+        """From here SS computes the temporal shift: TIM shifts, and the fusion reads TIM alone."""
+        self.tim.start_as_shift()
+        self.fusion.weight.zero_()
+        self.fusion.weight[:, : self.width, 0, 0].fill_diagonal_(1)
+        fill_bias(self.fusion, 0)
+
+
+class ForegroundEnhancement(nn.Module):
+    """FE: channel attention from what differs between each frame and the video's background (paper, FE figure).
+
+    Computed by pooled algebra, exactly: pooling and 1x1 convolutions commute, so the reduced map of a frame is
+    needed only averaged over space; and the mean over T of a zero-padded three-tap convolution needs only the
+    mean of all frames, the first and the last.
+    """
+
+    def __init__(self, channels: int, num_segments: int) -> None:
+        super().__init__()
+        reduced = channels // REDUCTION
+        self.num_segments = num_segments
+        self.reduce = nn.Conv2d(channels, reduced, 1)
+        self.background_temporal = nn.Conv2d(reduced, reduced, (3, 1), padding=(1, 0))
+        self.background_spatial = nn.Conv2d(reduced, reduced, 3, padding=1)
+        self.expand = nn.Conv2d(reduced, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, H, W)` to the same shape, every frame's channels weighted by its attention."""
+        pooled = self.reduce(x.mean(dim=(2, 3), keepdim=True))  # (N·T, C/r, 1, 1)
+        background = self.background(x).mean(dim=(2, 3), keepdim=True)  # (N, C/r, 1, 1)
+        foreground = pooled - background.repeat_interleave(self.num_segments, dim=0)
+        return x * self.expand(foreground)  # (N·T, C, 1, 1)
+
+    def background(self, x: torch.Tensor) -> torch.Tensor:
+        """One map a video, `(N, C/r, H, W)`."""
+        T = self.num_segments
+        clips = x.unflatten(0, (-1, T))  # (N, T, C, H, W)
+        mean = self.reduce(clips.mean(dim=1))  # (N, C/r, H, W), of the reduced maps, as are these:
+        first, last = self.reduce(clips[:, 0]) / T, self.reduce(clips[:, -1]) / T
+        # Taps t-1, t, t+1 each miss one end of the clip: there the padding's zero stands in.
+        taps = self.background_temporal.weight  # (C/r, C/r, 3, 1)
+        encoded = F.conv2d(
+            torch.cat((mean - last, mean, mean - first), dim=1),  # (N, 3·C/r, H, W)
+            taps.squeeze(3).permute(0, 2, 1).flatten(1)[:, :, None, None],  # (C/r, 3·C/r, 1, 1)
+            self.background_temporal.bias,
+        )
+        return self.background_spatial(encoded)
+
+    def start_as_identity(self) -> None:
+        """From here the attention is one everywhere."""
+        nn.init.zeros_(self.expand.weight)
+        fill_bias(self.expand, 1)
+
+
+class FEX(nn.Module):
+    """The FEX block: FE where `enhance` says so (the first block of a stage), then SS."""
+
+    def __init__(self, channels: int, num_segments: int, shift_div: int, enhance: bool) -> None:
+        super().__init__()
+        self.enhancement = ForegroundEnhancement(channels, num_segments) if enhance else None
+        self.segregation = SceneSegregation(channels, num_segments, shift_div)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, H, W)` to the same shape."""
+        if self.enhancement is not None:
+            x = self.enhancement(x)
+        return self.segregation(x)
+
+    def start_as_shift(self) -> None:
+        """Sets the weights so that the block computes `TemporalShift` in evaluation mode, and learns from there."""
+        if self.enhancement is not None:
+            self.enhancement.start_as_identity()
+        self.segregation.start_as_shift()
+
+
+@torch.no_grad()
+def initialise_from_data(model: nn.Module, clips: torch.Tensor) -> int:
+    """Makes every TIM's BatchNorm the identity on `clips` (N, T, C, H, W), in training mode as in evaluation.
+
+    A fresh BatchNorm would standardise the foreground on the first step and so undo the shift a FEX block
+    starts as. One forward pass in training mode sets each one's scale to √(σ²+ε), its bias to μ and its running
+    statistics to both, as ActNorm does (Kingma & Dhariwal 2018). Nothing else of the model changes. Returns the
+    number of BatchNorms set.
+    """
+    moments: dict[TemporalInformationModule, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def pass_through(tim: nn.Module, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> torch.Tensor:
+        assert isinstance(tim, TemporalInformationModule)
+        y = tim.convolve(inputs[0])
+        moments[tim] = torch.var_mean(y, dim=(0, 2, 3), correction=0)
+        return y  # what later layers will see once this BatchNorm is the identity
+
+    handles = [
+        module.register_forward_hook(pass_through)
+        for module in model.modules()
+        if isinstance(module, TemporalInformationModule)
+    ]
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    was_training = model.training
+    try:
+        with torch.random.fork_rng():  # dropout draws here, and must not shift what training draws
+            model.train()(clips)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
+    for tim, (variance, mean) in moments.items():
+        tim.start_as_identity(mean, variance)
+    return len(moments)

@@ -1,0 +1,159 @@
+"""Checkpoints: written whole or not at all, read without running what is in them.
+
+An own checkpoint describes itself: weights without wrappers, the network's options, class names, optimizer,
+scaler, epoch and the options of its run. (There is no random state to keep: what an epoch draws follows from the
+seed, the epoch and the rank.) A published one is a dict with `state_dict` and little else; `published.py` reads
+its options.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ops.errors import InputError
+from ops.running.published import published_dataset, published_network, rename_published
+
+# Options that the tensors don't depend on: a resumed or tested network may have others.
+TRAINING_ONLY = ("fex_init", "dropout", "partial_bn", "num_classes")
+LATEST, BEST = "ckpt.pth", "ckptbest.pth"
+FORMAT = 1
+
+
+@dataclass
+class Checkpoint:
+    """What a file held. `network`: the fields of `NetworkOptions`; `categories`: empty when the file has none."""
+
+    path: Path
+    state_dict: dict[str, torch.Tensor]
+    network: dict[str, Any]
+    categories: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """The data set it was trained on."""
+        return self.training["dataset"] if self.training else published_dataset(self.path)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Writes `content` to `path` through a temporary file, so that a crash leaves the former one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """An own or a published checkpoint, on the CPU.
+
+    Raises InputError for a missing, truncated, foreign or unsafe file, naming it.
+    """
+    content = _load(path)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise InputError(f"{path}: not a checkpoint: expected a dict with 'state_dict'")
+    state = content.pop("state_dict")
+    if foreign := [k for k, v in state.items() if not isinstance(v, torch.Tensor)]:
+        raise InputError(f"{path}: state_dict[{foreign[0]!r}] is no tensor: not a checkpoint of this kind")
+    if "format" not in content:
+        state = rename_published(state)
+        return Checkpoint(path, state, published_network(path, state))
+    if content["format"] > FORMAT:
+        raise InputError(f"{path}: written by a newer version (format {content['format']}): update FEXNet")
+    return Checkpoint(path, state, content.pop("network"), content.pop("categories"), content)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Loads every tensor, by name and shape; an InputError lists what does not fit."""
+    own, given = network.state_dict(), checkpoint.state_dict
+    faults = [f"missing {name}" for name in own if name not in given]
+    faults += [f"unexpected {name}" for name in given if name not in own]
+    faults += [
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in given and own[name].shape != given[name].shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:4]) + (f"; and {len(faults) - 4} more" if len(faults) > 4 else "")
+        raise InputError(f"{checkpoint.path}: its weights are another network's than its options say: {shown}")
+    network.load_state_dict(given)
+
+
+def refuse_other_categories(checkpoint: Checkpoint, categories: Sequence[str]) -> None:
+    """Raises InputError when the checkpoint knows its class names and they are not these, in this order."""
+    theirs, ours = list(checkpoint.categories), list(categories)
+    count = checkpoint.network["num_classes"]
+    if not theirs and count != len(ours):
+        raise InputError(f"{checkpoint.path}: a network of {count} classes; this data set has {len(ours)}")
+    if not theirs or theirs == ours:
+        return
+    place = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
+    where = (
+        f"{len(theirs)} classes there, {len(ours)} here"
+        if place is None
+        else f"class {place} is {theirs[place]!r} there and {ours[place]!r} here"
+    )
+    raise InputError(
+        f"{checkpoint.path}: trained on other classes than this data set's ({where}); it was trained on "
+        f"{checkpoint.dataset!r}: test it there, or fine-tune it here with main.py --tune_from"
+    )
+
+
+def refuse_other_network(checkpoint: Checkpoint, options: Mapping[str, Any]) -> None:
+    """Raises InputError naming every option of the network (fields of `NetworkOptions`) that differs."""
+    differ = [k for k, v in checkpoint.network.items() if k not in TRAINING_ONLY and options.get(k) != v]
+    if differ:
+        pairs = "; ".join(f"{k} is {checkpoint.network[k]!r} there and {options.get(k)!r} here" for k in differ)
+        raise InputError(f"{checkpoint.path}: another network than the flags ask for: {pairs}; give the same flags")
+
+
+def load_matching_weights(network: nn.Module, checkpoint: Checkpoint) -> tuple[list[str], list[str], list[str]]:
+    """Loads what fits by name and shape, for `--tune_from`; returns the names loaded, left out and left fresh."""
+    own, given = network.state_dict(), checkpoint.state_dict
+    given = {_name_in(own, name): value for name, value in given.items()}
+    loaded = [name for name in own if name in given and own[name].shape == given[name].shape]
+    if not any(name.startswith("base_model.") for name in loaded):
+        raise InputError(f"--tune_from {checkpoint.path}: nothing in it fits this network's backbone; same --arch?")
+    network.load_state_dict({name: given[name] for name in loaded}, strict=False)
+    left_out = [name for name in given if name not in loaded]
+    fresh = [name for name in own if name not in loaded]
+    return loaded, left_out, fresh
+
+
+def _name_in(own: dict[str, torch.Tensor], name: str) -> str:
+    """`name`, or the same layer's name with or without an operator in time before it (`.net`)."""
+    layer, _, kind = name.rpartition(".")
+    candidates = (name, f"{layer}.net.{kind}", name.replace(".net.", "."))
+    return next((c for c in candidates if c in own), name)
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; expected a file such as checkpoint/<run's name>/{BEST}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
+            raise InputError(
+                f"{path}: refused: besides tensors it holds objects that would run code when loaded "
+                f"({_first_line(error)}). A checkpoint needs tensors, numbers, text, lists and dicts only; "
+                "have its maker save it so, and do not load it otherwise unless you trust its source"
+            ) from error
+        raise InputError(f"{path}: damaged or no checkpoint ({_first_line(error)}); copy or train it again") from error
+    except Exception as error:
+        raise InputError(f"{path}: damaged or no checkpoint ({_first_line(error)}); copy or train it again") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line]
+    return (lines or str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,119 @@
+"""Where a process runs: its device, its rank, and what the ranks tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ops.errors import InputError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process's device and rank. `gpus`: what DataParallel spreads over when there is one process."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    gpus: tuple[int, ...] = ()
+
+    @property
+    def is_main(self) -> bool:
+        """The one process that logs and writes."""
+        return self.rank == 0
+
+    @property
+    def devices(self) -> int:
+        """How many devices share a batch."""
+        return self.world_size * max(1, len(self.gpus))
+
+    def describe(self) -> str:
+        """In words, for the log."""
+        if self.world_size > 1:
+            return f"{self.world_size} processes on {self.device.type}"
+        return f"DataParallel on GPUs {self.gpus}" if len(self.gpus) > 1 else str(self.device)
+
+    def share_of_batch(self, batch_size: int) -> int:
+        """Videos of a global batch that fall to this process; an InputError if they can't be shared evenly."""
+        if batch_size % self.world_size:
+            raise InputError(f"--batch-size {batch_size}: not divisible by the {self.world_size} processes")
+        return batch_size // self.world_size
+
+    def wrap(self, network: nn.Module, find_unused: bool = False) -> nn.Module:
+        """`network`, on this device already, spread over the GPUs or joined to the other processes."""
+        if self.world_size > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=find_unused)
+        return self.spread(network)
+
+    def spread(self, network: nn.Module) -> nn.Module:
+        """`network` over this process's GPUs where it has several: for evaluation, where processes do not meet."""
+        return nn.DataParallel(network, list(self.gpus)) if len(self.gpus) > 1 else network
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Gives every process the main one's buffers: each has gathered running statistics of its own share."""
+        if self.world_size > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
+
+    def sum(self, values: list[float]) -> list[float]:
+        """The values added up over the processes."""
+        if self.world_size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, items: list[Item]) -> list[Item]:
+        """The items of all processes, in the order of the ranks."""
+        if self.world_size == 1:
+            return items
+        parts: list[Any] = [None] * self.world_size
+        dist.all_gather_object(parts, items)
+        return [item for part in parts for item in part]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(gpus: list[int] | None) -> Iterator[Place]:
+    """This process's place: under torchrun one of several, else alone with `gpus` (None: all there are)."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield _alone(gpus)
+        return
+    if gpus is not None:
+        raise InputError("--gpus and torchrun exclude each other: set CUDA_VISIBLE_DEVICES for torchrun")
+    local_rank = int(os.environ["LOCAL_RANK"])
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        if local_rank >= torch.cuda.device_count():
+            raise InputError(f"torchrun started more processes a machine than its {torch.cuda.device_count()} GPUs")
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Place(device, dist.get_rank(), world_size)
+    finally:
+        dist.destroy_process_group()
+
+
+def _alone(gpus: list[int] | None) -> Place:
+    count = torch.cuda.device_count()
+    if wrong := [g for g in gpus or [] if not 0 <= g < count]:
+        raise InputError(f"--gpus {' '.join(map(str, wrong))}: this machine has {count} GPUs, numbered from 0")
+    chosen = tuple(range(count) if gpus is None else gpus)
+    return Place(torch.device("cuda", chosen[0]) if chosen else torch.device("cpu"), gpus=chosen)

@@ -1,0 +1,175 @@
+"""One epoch of training, one pass of validation.
+
+Both take what they work with as arguments and return plain statistics. They know a batch by its attributes
+(`clips` (N, V, T, C, H, W), `labels` (N,), `unreadable`, its length N), not by where it comes from.
+
+Legend: `N` videos, `V` views, `T` segments, `C` channels, `H W` space, `K` classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ops.errors import InputError
+from ops.running.distributed import Place
+from ops.running.precision import Precision
+
+
+def count_top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
+    """How many of the labels (N,) are among the `k` largest scores (N, K); with K < k, all classes count."""
+    top = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, k)
+    return (top == labels[:, None]).any(dim=1).sum()
+
+
+def in_words(statistics: dict[str, float]) -> str:
+    """A pass's statistics on one line."""
+    line = (
+        "loss {loss:.4f}, top-1 {top1:.2f} %, top-5 {top5:.2f} %, {videos} videos in {seconds:.1f} s, "
+        "{waiting_percent:.0f} % of it waiting for data"
+    ).format(**statistics)
+    return line + (f", {statistics['skipped']} unreadable videos left out" if statistics["skipped"] else "")
+
+
+@dataclass
+class Meters:
+    """What a pass adds up; times in seconds.
+
+    A batch's numbers are read from the device only once the next batch has been queued there: reading waits, and
+    the device should not wait with it.
+    """
+
+    loss: float = 0.0
+    top1: float = 0.0
+    top5: float = 0.0
+    videos: float = 0.0
+    skipped: float = 0.0
+    waiting: float = 0.0
+    total: float = 0.0
+    _pending: torch.Tensor | None = None
+    _behind: int = 0
+
+    def __str__(self) -> str:
+        read = max(1.0, self.videos - self._behind)
+        return f"loss {self.loss / read:.4f}, top-1 {100 * self.top1 / read:.1f} %"
+
+    def add(self, loss: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> None:
+        """Counts a batch: its mean loss, scores (N, K) and labels (N,)."""
+        self._read()
+        top1, top5 = count_top_k(scores, labels, 1), count_top_k(scores, labels, 5)
+        self._pending = torch.stack([loss.double() * len(labels), top1.double(), top5.double()])
+        self._behind = len(labels)
+        self.videos += len(labels)
+
+    def statistics(self, place: Place) -> dict[str, float]:
+        """Means over the videos of all processes, accuracies in percent; raises InputError if there was none."""
+        self._read()
+        loss, top1, top5, videos, skipped = place.sum([self.loss, self.top1, self.top5, self.videos, self.skipped])
+        if videos == 0:
+            raise InputError(
+                f"no readable video in the whole pass ({skipped:.0f} unreadable): check the frames' folder"
+            )
+        return {
+            "loss": loss / videos,
+            "top1": 100 * top1 / videos,
+            "top5": 100 * top5 / videos,
+            "videos": int(videos),
+            "skipped": int(skipped),
+            "seconds": self.total,
+            "waiting_percent": 100 * self.waiting / max(self.total, 1e-9),
+        }
+
+    def _read(self) -> None:
+        if self._pending is None:
+            return
+        loss, top1, top5 = self._pending.tolist()
+        if not math.isfinite(loss):
+            raise InputError(f"the loss became {loss}: lower --lr, clip gradients (--gd 20), or give --amp off")
+        self.loss, self.top1, self.top5 = self.loss + loss, self.top1 + top1, self.top5 + top5
+        self._pending = None
+
+
+@dataclass
+class Step:
+    """How a batch becomes a step: what `train_one_epoch` needs besides model and data."""
+
+    criterion: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    precision: Precision
+    clip_gradient: float | None = None
+
+    def __call__(
+        self, model: nn.Module, clips: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimizer step on clips (N, T, C, H, W); returns the detached loss and scores (N, K)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            scores = model(clips)
+        scores = self.precision.full(scores)
+        loss = self.criterion(scores, labels)
+        self.scaler.scale(loss).backward()
+        if self.clip_gradient is not None:
+            self.scaler.unscale_(self.optimizer)
+            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(trained, self.clip_gradient)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach(), scores.detach()
+
+
+def train_one_epoch(
+    model: nn.Module,
+    loader: Iterable[Any],
+    step: Step,
+    place: Place,
+    on_batch: Callable[[int, Meters], None] = lambda *_: None,
+) -> dict[str, float]:
+    """Trains on every batch of `loader` once; `on_batch(number, meters)` is called after each."""
+    model.train()
+    meters = Meters()
+    for number, batch in enumerate(_timed(loader, meters)):
+        meters.skipped += len(batch.unreadable)
+        if not len(batch):
+            raise InputError(f"a whole batch is unreadable; the first of it: {batch.unreadable[0].reason}")
+        batch = batch.to(place.device)
+        loss, scores = step(model, batch.clips[:, 0], batch.labels)  # training has one view a video
+        meters.add(loss, scores, batch.labels)
+        on_batch(number, meters)
+    return meters.statistics(place)
+
+
+@torch.inference_mode()
+def validate(
+    model: nn.Module, loader: Iterable[Any], criterion: nn.Module, precision: Precision, place: Place
+) -> dict[str, float]:
+    """Loss and accuracy over `loader`, which yields each process its own share: every video counts once."""
+    model.eval()
+    meters = Meters()
+    for batch in _timed(loader, meters):
+        meters.skipped += len(batch.unreadable)
+        if not len(batch):
+            continue
+        batch = batch.to(place.device)
+        with precision.autocast():
+            scores = model(batch.clips[:, 0])
+        scores = precision.full(scores)
+        meters.add(criterion(scores, batch.labels), scores, batch.labels)
+    return meters.statistics(place)
+
+
+def _timed(loader: Iterable[Any], meters: Meters) -> Iterator[Any]:
+    """The batches of `loader`; adds up the time spent waiting for them and the time in all."""
+    start = asked = time.perf_counter()
+    for batch in loader:
+        meters.waiting += time.perf_counter() - asked
+        yield batch
+        asked = time.perf_counter()
+        meters.total = asked - start
+    meters.total = time.perf_counter() - start

@@ -1,0 +1,97 @@
+"""SGD's parameter groups as published, and the learning rate of an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ops.errors import InputError
+from ops.model.tsn import TSN
+
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str, Any]]:
+    """The trainable parameters in the published groups, each with `lr_mult`, `decay_mult` and `name`.
+
+    FEX's own layers form groups of their own. `classifier_lr5`: the classifier learns 5 times as fast (its bias
+    10 times), as published unless a checkpoint of the same data set is fine-tuned.
+    """
+    first = 5 if network.options.modality == "Flow" else 1
+    multipliers = {  # name: (learning rate, weight decay), in the published order
+        "new_conv_weight": (1, 1),
+        "new_conv_bias": (2, 0),
+        "new_bn": (1, 0),
+        "first_conv_weight": (first, 1),
+        "first_conv_bias": (2 * first, 0),
+        "normal_weight": (1, 1),
+        "normal_bias": (2, 0),
+        "BN scale/shift": (1, 0),
+        "lr5_weight": (5, 1),
+        "lr10_bias": (10, 0),
+    }
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in multipliers}
+    inside_fex = {id(m) for block in network.fex_blocks() for m in block.modules()}
+    first_conv = next(m for m in network.base_model.modules() if isinstance(m, nn.Conv2d))
+    for module in network.modules():
+        for kind, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            if isinstance(module, NORMS):
+                group = "new_bn" if id(module) in inside_fex else "BN scale/shift"
+            elif not isinstance(module, LAYERS):
+                raise TypeError(f"no parameter group for {type(module).__name__}.{kind}: add a rule here")
+            elif id(module) in inside_fex:
+                group = f"new_conv_{kind}"
+            elif module is first_conv:
+                group = f"first_conv_{kind}"
+            elif module is network.new_fc and classifier_lr5:
+                group = "lr5_weight" if kind == "weight" else "lr10_bias"
+            else:
+                group = f"normal_{kind}"
+            members[group].append(parameter)
+    return [
+        {"params": members[name], "lr_mult": lr, "decay_mult": decay, "name": name}
+        for name, (lr, decay) in multipliers.items()
+        if members[name]
+    ]
+
+
+def build_optimizer(
+    network: TSN, lr: float, momentum: float, weight_decay: float, classifier_lr5: bool = True
+) -> torch.optim.SGD:
+    """SGD over `parameter_groups`, each group's decay set; `set_learning_rate` sets the rates."""
+    groups = parameter_groups(network, classifier_lr5)
+    for group in groups:
+        group["weight_decay"] = weight_decay * group["decay_mult"]
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    set_learning_rate(optimizer, lr)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Every group's rate: `lr` times its multiplier."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_mult"]
+
+
+def learning_rate(
+    epoch: int, epochs: int, lr: float, lr_type: str, lr_steps: Sequence[float] = (), warmup_epochs: int = 0
+) -> float:
+    """The learning rate of `epoch` (from 0), constant within it.
+
+    `step`: times 0.1 at each of `lr_steps`; `cos`: half a cosine from `lr` to 0 over `epochs`. During the first
+    `warmup_epochs` it rises in equal steps to what the schedule says.
+    """
+    if lr_type == "step":
+        rate = lr * 0.1 ** sum(epoch >= step for step in lr_steps)
+    elif lr_type == "cos":
+        rate = 0.5 * lr * (1 + math.cos(math.pi * epoch / epochs))
+    else:
+        raise InputError(f"--lr_type {lr_type}: expected step or cos")
+    return rate * min(1.0, (epoch + 1) / (warmup_epochs + 1))

@@ -1,0 +1,285 @@
+"""All options of `main.py` and `test_models.py`: their names, defaults and checks. Knows no tensors.
+
+Flags of the published scripts keep their names and defaults. Every fault of a command line is reported at once,
+each with the flag, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from archs.names import RESNETS
+from ops import names
+from ops.data.catalog import CATALOG
+from ops.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+TEST_CROPS = (1, 3, 5, 10)
+# Accepted because published command lines have them; they had no effect there either.
+WITHOUT_EFFECT = {
+    "main.py": {"k": 3, "snapshot_pref": "", "flow_prefix": "", "img_feature_dim": 256},
+    "test_models.py": {"num_set_segments": 1, "pretrain": "imagenet", "comu_type": "replace", "img_feature_dim": 256},
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose faults are InputErrors, with the nearest known flag beside an unknown one."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(
+            prog, description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        for name, default in WITHOUT_EFFECT[prog].items():
+            self.add_argument(f"--{name}", type=type(default), default=default, help=argparse.SUPPRESS)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError instead of leaving the program."""
+        raise InputError(f"{message}; {self.prog} --help lists all flags")
+
+    def read(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+        """The options and the faults found so far: one for each unknown flag."""
+        args, unknown = self.parse_known_args(argv)
+        known = [flag for action in self._actions for flag in action.option_strings]
+        faults = [f"unknown: {word}{did_you_mean(word.split('=')[0], known)}" for word in unknown]
+        for name, default in WITHOUT_EFFECT[self.prog].items():
+            if getattr(args, name) != default:
+                logger.warning("--%s has no effect, here as in the published code", name)
+        return args, faults
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """` (did you mean …?)` with the nearest of the known words, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def training_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of `main.py`; raises InputError with every fault."""
+    parser = Parser("main.py", "Train FEXNet, TSM or TSN.")
+    parser.add_argument("dataset", help=", ".join(CATALOG))
+    parser.add_argument("modality", help=", ".join(names.MODALITIES))
+    _add_data(parser)
+    parser.add_argument("--train_list", help="instead of the data set's own")
+    parser.add_argument("--val_list", help="instead of the data set's own")
+    parser.add_argument("--dense_sample", action="store_true", help="clips from a window of 64 frames")
+    parser.add_argument("--input_size", type=int, default=224, help="side of the training crops in pixels")
+    _add_network(parser)
+    _add_learning(parser)
+    _add_run(parser)
+    args, faults = parser.read(argv)
+    faults += _training_faults(args)
+    _raise(faults)
+    return args
+
+
+def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of `test_models.py`; raises InputError with every fault."""
+    parser = Parser("test_models.py", "Test a trained network with the published views.")
+    parser.add_argument("dataset", help=", ".join(CATALOG))
+    parser.add_argument("--weights", required=True, metavar="FILE", help="an own or a published checkpoint")
+    _add_data(parser)
+    parser.add_argument("--test_list", help="instead of the data set's validation list")
+    views = parser.add_argument_group("views")
+    views.add_argument("--test_segments", type=int, help="frames a clip (default: as trained)")
+    views.add_argument("--dense_sample", action="store_true", help="ten clips, each from a window of 64 frames")
+    views.add_argument("--twice_sample", action="store_true", help="two clips: the segments' middles and starts")
+    views.add_argument("--ten_clip_sparse", action="store_true", help="shifted clips over the whole video")
+    views.add_argument("--ten_clip_count", type=int, default=3, help="how many: 3 as released, 10 as the name says")
+    views.add_argument("--test_crops", type=int, default=1, help="crops a clip: 1, 3, 5 or 10")
+    views.add_argument("--full_res", action="store_true", help="crops of 256/224 of the input size")
+    views.add_argument("--input_size", type=int, help="side of the crops in pixels (default: as trained)")
+    views.add_argument("--reverse_time", action="store_true", help="play the videos backwards")
+    views.add_argument("--crop_fusion_type", default="avg", help="consensus over segments")
+    run = parser.add_argument_group("running")
+    run.add_argument("--batch_size", type=int, default=1, help="videos a batch")
+    run.add_argument("--views_per_forward", type=int, help="views forwarded at once (default: what fits)")
+    run.add_argument("--max_num", type=int, default=-1, help="test the first so many videos only")
+    run.add_argument("--amp", default="off", help=f"mixed precision: {', '.join(names.PRECISIONS)}")
+    _add_machine(run)
+    out = parser.add_argument_group("results")
+    out.add_argument("--result_json", metavar="FILE", help="write the result's numbers here")
+    out.add_argument("--report", metavar="DIR", help="write confusion_matrix.png and .csv here")
+    out.add_argument("--save_scores", metavar="FILE", help="write every video's scores here (.npz)")
+    args, faults = parser.read(argv)
+    faults += _testing_faults(args)
+    _raise(faults)
+    return args
+
+
+def run_name(args: argparse.Namespace) -> str:
+    """The run's folder: the published name, and a mark for every option that changes the network or its start."""
+    parts = ["TSM", args.dataset, args.modality, args.arch]
+    if args.shift:
+        parts.append(f"shift{args.shift_div}_{args.shift_place}")
+        if args.fex != "off":
+            parts.append({"paper": "FEX", "released": "FEXreleased"}[args.fex])
+            parts += ["plaininit"] if args.fex_init == "plain" else []
+    parts += [args.consensus_type, f"segment{args.num_segments}", f"e{args.epochs}"]
+    if args.pretrain != "imagenet":
+        parts.append(args.pretrain if args.pretrain == "none" else f"from{_mark(args.pretrain)}")
+    if args.tune_from:
+        parts.append(f"tuned{_mark(args.tune_from)}")
+    parts += [args.lr_type] if args.lr_type != "step" else []
+    parts += ["dense"] if args.dense_sample else []
+    parts += [args.suffix] if args.suffix else []
+    return "_".join(parts)
+
+
+def _mark(path: str) -> str:
+    """Six digits that tell one start from another."""
+    return hashlib.sha256(path.encode()).hexdigest()[:6]
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("data")
+    default = os.environ.get("FEXNET_DATASETS", "dataset")
+    data.add_argument("--root_dataset", default=default, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    data.add_argument("--root_path", metavar="DIR", help="the frames' folder, instead of the data set's own")
+    data.add_argument("--bad_frames", default="error", help="a video that can't be read: error, or skip and count it")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    net = parser.add_argument_group("network")
+    net.add_argument("--arch", default="resnet50", help=", ".join(RESNETS))
+    net.add_argument("--num_segments", type=int, default=3, help="frames a clip")
+    net.add_argument("--shift", action="store_true", help="work in time: FEX blocks, or see --fex; without it, TSN")
+    net.add_argument("--shift_div", type=int, default=8, help="one fold is 1/shift_div of the channels")
+    net.add_argument("--shift_place", default="blockres", help=", ".join(names.SHIFT_PLACES))
+    net.add_argument("--fex", default="paper", help="paper; released: as the published checkpoint; off: TSM")
+    net.add_argument("--fex_init", default="shift", help="shift: start as TSM; plain: the framework's start")
+    net.add_argument("--consensus_type", default="avg", help=", ".join(names.CONSENSUS))
+    net.add_argument("--dropout", "--do", type=float, default=0.5, help="before the classifier")
+    net.add_argument("--pretrain", default="imagenet", help="the backbone's start: imagenet, none or a file")
+    net.add_argument("--tune_from", metavar="FILE", help="start from what fits of this checkpoint")
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    learn = parser.add_argument_group("learning")
+    learn.add_argument("--epochs", type=int, default=120, help="passes over the training list")
+    learn.add_argument("-b", "--batch-size", type=int, default=128, help="videos a step, over all devices")
+    learn.add_argument("--lr", "--learning-rate", type=float, default=0.001, help="for this batch size")
+    learn.add_argument("--lr_type", default="step", help="step or cos")
+    learn.add_argument("--lr_steps", type=float, nargs="+", default=[50, 100], help="epochs where step divides by 10")
+    learn.add_argument("--warmup_epochs", type=int, default=0, help="epochs in which the rate rises to --lr")
+    learn.add_argument("--momentum", type=float, default=0.9, help="SGD's")
+    learn.add_argument("--weight-decay", "--wd", type=float, default=5e-4, help="of weights; biases have none")
+    learn.add_argument("--clip-gradient", "--gd", type=float, help="the gradient's norm at most")
+    learn.add_argument("--no_partialbn", "--npb", action="store_true", help="train every BatchNorm")
+    learn.add_argument("--loss_type", default="nll", help="nll (cross entropy)")
+    learn.add_argument("--amp", default="auto", help=f"mixed precision: {', '.join(names.PRECISIONS)}")
+    learn.add_argument("--seed", type=int, default=0, help="of everything random")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    run = parser.add_argument_group("running")
+    run.add_argument("--resume", default="", metavar="FILE", help="go on from this run's checkpoint")
+    run.add_argument("--start-epoch", type=int, help="instead of the checkpoint's")
+    run.add_argument("-e", "--evaluate", action="store_true", help="only validate the checkpoint of --resume")
+    run.add_argument("--overwrite", action="store_true", help="replace an earlier run of the same name")
+    run.add_argument("-p", "--print-freq", type=int, default=20, help="steps between two lines")
+    run.add_argument("-ef", "--eval-freq", type=int, default=5, help="epochs between two validations")
+    run.add_argument("--store_name", default="", help="the run's folder (default: made of the options)")
+    run.add_argument("--suffix", help="appended to the run's folder")
+    run.add_argument("--root_log", default="log", metavar="DIR", help="of the runs' logs")
+    run.add_argument("--root_model", default="checkpoint", metavar="DIR", help="of the runs' checkpoints")
+    _add_machine(run)
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    group.add_argument("-j", "--workers", type=int, default=min(8, cpus), help="loader processes")
+    group.add_argument("--gpus", type=int, nargs="+", help="GPUs for DataParallel (default: all)")
+
+
+def _training_faults(args: argparse.Namespace) -> list[str]:
+    faults = _one_of(
+        ("dataset", args.dataset, tuple(CATALOG)),
+        ("modality", args.modality, names.MODALITIES),
+        ("--arch", args.arch, RESNETS),
+        ("--shift_place", args.shift_place, names.SHIFT_PLACES),
+        ("--fex", args.fex, names.FEX_FORMS),
+        ("--fex_init", args.fex_init, names.FEX_INITS),
+        ("--consensus_type", args.consensus_type, names.CONSENSUS),
+        ("--lr_type", args.lr_type, names.SCHEDULES),
+        ("--loss_type", args.loss_type, ("nll",)),
+        ("--amp", args.amp, names.PRECISIONS),
+        ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
+    )
+    counts = ("num_segments", "shift_div", "input_size", "epochs", "batch_size", "print_freq", "eval_freq")
+    faults += _at_least(args, 1, *counts) + _at_least(args, 0, "workers", "warmup_epochs", "seed", "start_epoch")
+    for flag in ("lr", "clip_gradient"):
+        value = getattr(args, flag)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            faults.append(f"--{flag} {value}: expected a number above 0")
+    for flag in ("momentum", "weight_decay"):
+        if not 0 <= getattr(args, flag) < 1:
+            faults.append(f"--{flag} {getattr(args, flag)}: expected a number from 0 to below 1")
+    if not 0 < args.dropout < 1:
+        faults.append(f"--dropout {args.dropout}: expected a number between 0 and 1")
+    if args.shift and args.fex != "off" and args.shift_place == "block":
+        faults.append("--shift_place block: FEX is defined inside a residual block only; give blockres, or --fex off")
+    if args.shift and args.fex == "off" and args.shift_place == "inblockres":
+        faults.append("--shift_place inblockres: defined for FEX only; give blockres or block with --fex off")
+    if args.evaluate and not args.resume:
+        faults.append("--evaluate: nothing to evaluate; name a checkpoint with --resume FILE")
+    if args.resume and args.tune_from:
+        faults.append(
+            "--resume and --tune_from exclude each other: the first goes on with a run, the second starts one"
+        )
+    if args.start_epoch is not None and not args.resume:
+        faults.append(f"--start-epoch {args.start_epoch}: only together with --resume FILE")
+    return faults
+
+
+def _testing_faults(args: argparse.Namespace) -> list[str]:
+    faults = _one_of(
+        ("dataset", args.dataset, tuple(CATALOG)),
+        ("--amp", args.amp, names.PRECISIONS),
+        ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
+        ("--crop_fusion_type", args.crop_fusion_type, names.CONSENSUS),
+    )
+    faults += _at_least(args, 1, "test_segments", "input_size", "batch_size", "views_per_forward")
+    faults += _at_least(args, 0, "workers")
+    if args.test_crops not in TEST_CROPS:
+        faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, TEST_CROPS))}")
+    if args.ten_clip_count not in (3, 10):
+        faults.append(f"--ten_clip_count {args.ten_clip_count}: expected 3 (as released) or 10")
+    sampling = [f"--{f}" for f in ("dense_sample", "twice_sample", "ten_clip_sparse") if getattr(args, f)]
+    if len(sampling) > 1:
+        faults.append(f"{' and '.join(sampling)} exclude each other: give one")
+    if args.max_num == 0 or args.max_num < -1:
+        faults.append(f"--max_num {args.max_num}: expected a number of videos, or -1 for all")
+    if args.save_scores and not args.save_scores.endswith(".npz"):
+        faults.append(f"--save_scores {args.save_scores}: expected a name that ends in .npz")
+    if "," in args.weights and not Path(args.weights).is_file():
+        faults.append(f"--weights {args.weights}: one network is tested at a time; name one file")
+    return faults
+
+
+def _one_of(*choices: tuple[str, str, Sequence[str]]) -> list[str]:
+    """A fault for each (flag, value, allowed) whose value is not allowed."""
+    return [
+        f"{flag} {value}: expected one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
+        for flag, value, allowed in choices
+        if value not in allowed
+    ]
+
+
+def _at_least(args: argparse.Namespace, least: int, *flags: str) -> list[str]:
+    """A fault for each given flag whose value is below `least`."""
+    values = ((flag, getattr(args, flag)) for flag in flags)
+    return [f"--{flag} {v}: expected {least} or more" for flag, v in values if v is not None and v < least]
+
+
+def _raise(faults: list[str]) -> None:
+    if faults:
+        raise InputError(faults[0] if len(faults) == 1 else "\n  ".join(["", *faults]))

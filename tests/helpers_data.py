@@ -1,0 +1,38 @@
+"""Small frame folders for the tests of the data half."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ops.data.records import VideoRecord
+
+
+def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """A smooth colour picture, uint8 `(height, width, 3)`; smooth, so that JPEG hardly changes it."""
+    rng = np.random.default_rng(seed)
+    y, x, c = np.ogrid[:height, :width, :3]
+    fx, fy, phase = rng.uniform(0.02, 0.1, 3), rng.uniform(0.02, 0.1, 3), rng.uniform(0, 6, 3)
+    return (127.5 + 120 * np.sin(fx[c] * x + fy[c] * y + phase[c])).astype(np.uint8)
+
+
+def flat(value: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """A picture of one grey value, which survives JPEG exactly: frame k can carry its number."""
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def write_frames(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
+    """Write 00001.jpg, 00002.jpg, … into `folder`."""
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(pictures, start=1):
+        Image.fromarray(pixels).save(folder / f"{number:05d}.jpg", quality=95)
+    return folder
+
+
+def write_videos(root: Path, lengths: Sequence[int], height: int = 48, width: int = 64) -> list[VideoRecord]:
+    """One folder of flat frames for each length, frame k of grey value 10·k; labels 0, 1, 2, …"""
+    for place, length in enumerate(lengths):
+        frames = [flat(10 * number, height, width) for number in range(1, length + 1)]
+        write_frames(root / f"video {place}", frames)
+    return [VideoRecord(f"video {place}", length, place) for place, length in enumerate(lengths)]

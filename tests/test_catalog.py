@@ -1,0 +1,152 @@
+"""Data sets by name: where their files are, what is said when one is missing, which labels swap."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.data.catalog import CATALOG, resolve
+from ops.data.opposites import mirror_labels, reversed_labels
+from ops.data.records import VideoRecord
+from ops.errors import InputError
+from tools.make_demo_dataset import CLASSES
+
+
+def make(root: Path, name: str) -> Path:
+    folder = root / name
+    (folder / "frames").mkdir(parents=True)
+    (folder / "category.txt").write_text("a\nb\n")
+    (folder / "train_videofolder.txt").write_text("x 3 1\n")
+    (folder / "val_videofolder.txt").write_text("y 4 0\n")
+    return folder
+
+
+def test_policies_are_declared() -> None:
+    assert {name: entry.mirror for name, entry in CATALOG.items()} == {
+        "something": "swap",
+        "somethingv2": "swap",
+        "jester": "none",
+        "kinetics": "plain",
+        "ucf101": "plain",
+        "hmdb51": "plain",
+        "demo": "swap",
+    }
+
+
+def test_uniform_layout(tmp_path: Path) -> None:
+    folder = make(tmp_path, "jester")
+    source = resolve("jester", tmp_path)
+    assert source.name == "jester"
+    assert source.categories == ("a", "b")
+    assert source.frames_root == folder / "frames"
+    assert source.template.format(7) == "00007.jpg"
+    assert source.mirror == "none"
+    assert source.train_records() == [VideoRecord("x", 3, 1)]
+    assert source.val_records() == [VideoRecord("y", 4, 0)]
+
+
+def test_overrides_win_and_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "demo")
+    other = tmp_path / "elsewhere"
+    (other / "pictures").mkdir(parents=True)
+    (other / "mine.txt").write_text("z 9 1\n")
+    monkeypatch.chdir(other)
+    source = resolve("demo", tmp_path, train_list="mine.txt", root_path=Path("pictures"))
+    assert source.train_records() == [VideoRecord("z", 9, 1)]
+    assert source.val_records() == [VideoRecord("y", 4, 0)]
+    assert source.frames_root == Path("pictures")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("somthing", "something"), ("UCF101", "ucf101")])
+def test_unknown_name_offers_the_nearest(tmp_path: Path, name: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(name, tmp_path)
+    assert f"Did you mean {meant!r}?" in str(caught.value)
+    assert all(known in str(caught.value) for known in CATALOG)
+
+
+def test_unknown_name_unlike_any(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Unknown data set 'zzz'\. Known are"):
+        resolve("zzz", tmp_path)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_missing_data_set_says_how_to_get_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(name, tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path / name / "category.txt") in message
+    assert CATALOG[name].how_to_get in message
+    assert "--root_dataset" in message
+    assert "FEXNET_DATASETS" in message
+    assert ("make_demo_dataset.py" if name == "demo" else "write the lists") in message
+
+
+def test_lists_and_frames_are_demanded_only_when_read(tmp_path: Path) -> None:
+    folder = make(tmp_path, "demo")
+    (folder / "train_videofolder.txt").unlink()
+    source = resolve("demo", tmp_path)
+    with pytest.raises(InputError, match=r"list file .*train_videofolder\.txt .*make_demo_dataset"):
+        source.train_records()
+    assert len(source.val_records()) == 1
+    (folder / "frames").rmdir()
+    with pytest.raises(InputError, match=r"frames folder .*frames of .*make_demo_dataset"):
+        source.val_records()
+
+
+def test_policy_none_and_plain() -> None:
+    assert mirror_labels(["Swiping left", "Swiping right"], "none") == (None, None)
+    assert mirror_labels(["a", "b", "c"], "plain") == (0, 1, 2)
+    with pytest.raises(InputError, match="Unknown mirror policy 'both'"):
+        mirror_labels(["a"], "both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Pulling it from left to right", "Pulling it from right to left"),
+        ("turn_left", "turn_right"),
+        ("Left hand up", "Right hand up"),
+        ("TURN LEFT", "TURN RIGHT"),
+        ("spin clockwise", "spin counterclockwise"),
+        ("Spin Clockwise", "Spin Counter-Clockwise"),
+        ("spin clockwise", "spin anticlockwise"),
+        ("spin clockwise on the left", "spin anti-clockwise on the right"),
+        ("spin clockwise", "spin counter clockwise"),
+    ],
+)
+def test_swap_pairs(first: str, second: str) -> None:
+    assert mirror_labels([first, "unsided", second], "swap") == (2, 1, 0)
+
+
+def test_swap_takes_whole_words_only() -> None:
+    names = ["Bringing leftovers", "Bringing rightovers", "Putting it upright"]
+    assert mirror_labels(names, "swap") == (0, 1, 2)
+
+
+def test_a_class_without_its_opposite_is_not_mirrored() -> None:
+    assert mirror_labels(["Going left", "Waiting", "spin clockwise"], "swap") == (None, 1, None)
+
+
+def test_something_something_v1_pairs() -> None:
+    """FEXNet's map for the 174 alphabetical classes of V1: 86 ↔ 87, 93 ↔ 94, 166 ↔ 167."""
+    names = [f"Doing something {label:03d}" for label in range(174)]
+    pairs = {
+        86: "Pulling something from {} to {}",
+        93: "Pushing something from {} to {}",
+        166: "Turning the camera {} while filming something",
+    }
+    for label, pattern in pairs.items():
+        names[label] = pattern.format("left", "right")
+        names[label + 1] = pattern.format("right", "left")
+    expected = list(range(174))
+    for label in pairs:
+        expected[label], expected[label + 1] = label + 1, label
+    assert mirror_labels(names, "swap") == tuple(expected)
+
+
+def test_reversed_labels_of_the_demo_are_the_other_of_each_pair() -> None:
+    assert reversed_labels(CLASSES) == tuple(label ^ 1 for label in range(12))
+
+
+def test_reversed_labels_where_no_class_says_so() -> None:
+    assert reversed_labels(["Moving something up", "Waiting", "something moving away"]) == (None, None, None)

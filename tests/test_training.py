@@ -1,0 +1,147 @@
+"""Optimizer groups, schedules, and whole optimizer steps against the golden numbers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from published import clip, filled
+from torch import nn
+
+from ops.errors import InputError
+from ops.model.tsn import NetworkOptions, build_network
+from ops.running.engine import Step
+from ops.running.optimizer import build_optimizer, learning_rate, parameter_groups
+from ops.running.precision import Precision, choose_precision
+from ops.running.published import rename_published
+
+
+@pytest.mark.parametrize("variant", ["tsm", "fexnet_released"])
+@pytest.mark.parametrize(
+    ("name", "partial_bn", "classifier_lr5"),
+    [
+        ("resnet50_RGB_partialbn1_fclr51", True, True),
+        ("resnet50_RGB_partialbn0_fclr51", False, True),
+        ("resnet50_RGB_partialbn0_fclr50", False, False),
+    ],
+)
+def test_golden_groups(golden: Path, variant: str, name: str, partial_bn: bool, classifier_lr5: bool) -> None:
+    expected = json.loads((golden / "optim_groups.json").read_text())[variant][name]
+    with torch.device("meta"):
+        network = build_network(
+            NetworkOptions(
+                174,
+                shift=True,
+                fex="off" if variant == "tsm" else "released",
+                fex_init="plain",
+                partial_bn=partial_bn,
+            )
+        )
+    groups = parameter_groups(network, classifier_lr5)
+    assert len(groups) == len(expected)
+    for ours, theirs in zip(groups, expected, strict=True):
+        assert ours["name"] == theirs["name"]
+        assert (ours["lr_mult"], ours["decay_mult"]) == (theirs["lr_mult"], theirs["decay_mult"])
+        assert len(ours["params"]) == theirs["params"]["tensors"]
+        assert sum(p.numel() for p in ours["params"]) == theirs["params"]["elements"]
+
+
+@pytest.mark.parametrize("fex", ["paper", "released", "off"])
+@pytest.mark.parametrize("partial_bn", [False, True])
+def test_every_trainable_parameter_is_in_one_group(fex: str, partial_bn: bool) -> None:
+    network = build_network(NetworkOptions(5, arch="resnet18", shift=True, fex=fex, partial_bn=partial_bn))
+    grouped = Counter(id(p) for group in parameter_groups(network) for p in group["params"])
+    assert grouped == Counter(id(p) for p in network.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", ["tsm_partialbn0", "tsm_partialbn1", "fexnet_released_partialbn0"])
+def test_golden_training_steps(golden: Path, name: str) -> None:
+    described = json.loads((golden / f"training_steps_{name}.json").read_text())
+    o = described["options"]
+    network, keys = golden_network(golden, name, o)
+    optimizer = build_optimizer(network, o["lr"], o["momentum"], o["weight_decay"], o["classifier_lr5"])
+    precision = Precision(torch.device("cpu"), None)
+    step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), precision, o["clip_gradient"])
+    clips = clip(golden, 11, 2, o["num_segments"], 64)
+    labels = torch.tensor(o["labels"])
+    for expected in described["steps"]:
+        network.train()
+        before = {k: v.clone() for k, v in network.state_dict().items()}
+        norm = gradient_norm(network, clips, labels)
+        network.load_state_dict(before)
+        loss, _ = step(network, clips, labels)
+        assert loss.item() == pytest.approx(expected["loss"], rel=1e-8)
+        assert norm == pytest.approx(expected["grad_norm_before_clipping"], rel=1e-8)
+        after = network.state_dict()
+        assert set(expected["change"]) <= set(keys) and len(expected["change"]) > 60
+        for theirs, change in expected["change"].items():
+            ours = next(iter(rename_published({theirs: torch.zeros(1)})))
+            moved = (after[ours].double() - before[ours].double()).norm().item()
+            assert moved == pytest.approx(change, rel=1e-8, abs=1e-15), theirs
+
+
+def golden_network(golden: Path, name: str, o: dict[str, Any]) -> tuple[nn.Module, dict[str, list[int]]]:
+    """The network of a golden training run, filled, in float64, its dropout's probability nought."""
+    released = name.startswith("fexnet")
+    if released:
+        keys = json.loads((golden / "fexnet_released_resnet18_shift8_seg4.keys.json").read_text())["keys"]
+    else:
+        keys = json.loads((golden / "end_to_end" / "tsm.json").read_text())["keys"]
+    network = build_network(
+        NetworkOptions(
+            o["num_class"],
+            o["num_segments"],
+            arch=o["arch"],
+            shift=True,
+            shift_div=o["shift_div"],
+            shift_place=o["shift_place"],
+            fex="released" if released else "off",
+            partial_bn=o["partial_bn"],
+        )
+    ).double()
+    network.load_state_dict(rename_published(filled(golden, keys)))
+    network.base_model.fc.p = 0.0
+    return network, keys
+
+
+def gradient_norm(network: nn.Module, clips: torch.Tensor, labels: torch.Tensor) -> float:
+    """The norm of the whole gradient, before clipping."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    loss = nn.CrossEntropyLoss()(network(clips), labels)
+    grads = torch.autograd.grad(loss, trained, allow_unused=True)
+    return torch.stack([g.norm() for g in grads if g is not None]).norm().item()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "kind", "warmup", "expected"),
+    [
+        (0, "step", 0, 0.1),
+        (19, "step", 0, 0.1),
+        (20, "step", 0, 0.01),
+        (40, "step", 0, 0.001),
+        (0, "cos", 0, 0.1),
+        (25, "cos", 0, 0.05),
+        (49, "cos", 0, 0.1 * 0.0009866357858642205),
+        (0, "step", 3, 0.025),
+        (2, "step", 3, 0.075),
+        (3, "step", 3, 0.1),
+    ],
+)
+def test_learning_rate(epoch: int, kind: str, warmup: int, expected: float) -> None:
+    assert learning_rate(epoch, 50, 0.1, kind, (20, 40), warmup) == pytest.approx(expected)
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(InputError, match="step or cos"):
+        learning_rate(0, 50, 0.1, "linear")
+
+
+def test_fp16_is_refused_on_the_cpu() -> None:
+    with pytest.raises(InputError, match="bf16"):
+        choose_precision("fp16", torch.device("cpu"))
+    assert choose_precision("bf16", torch.device("cpu")).dtype is torch.bfloat16
+    assert choose_precision("off", torch.device("cpu")).dtype is None

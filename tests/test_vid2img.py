@@ -1,0 +1,374 @@
+"""tools/vid2img.py: which frames come out, what interrupts it, what it refuses, what it leaves behind."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import SHARED
+from PIL import Image
+
+from tools import vid2img
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / "tools" / "vid2img.py"
+SIZE = (66, 50)  # width, height
+
+
+def make_video(
+    path: Path,
+    frames: int = 6,
+    size: tuple[int, int] = SIZE,
+    codec: str = "mpeg4",
+    noise: bool = False,
+) -> Path:
+    """A video whose frame k has brightness 20 + 10 (k mod 20), its upper left quarter white; or noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    generator = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = 4_000_000
+        for k in range(frames):
+            image = np.full((height, width, 3), 20 + 10 * (k % 20), np.uint8)
+            image[: height // 2, : width // 2] = 255
+            if noise:
+                image = generator.integers(0, 256, image.shape, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def turn(path: Path) -> None:
+    """Mark an MP4 as filmed upright: to be shown turned 90 degrees clockwise."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+
+def wreck(path: Path, start: float = 0.6, stop: float = 0.7) -> Path:
+    """Overwrite a part of a file with zeros."""
+    content = bytearray(path.read_bytes())
+    a, b = int(len(content) * start), int(len(content) * stop)
+    content[a:b] = bytes(b - a)
+    path.write_bytes(content)
+    return path
+
+
+def tool(videos: Path, frames: Path, *more: object) -> int:
+    return vid2img.main(["--videos", str(videos), "--frames", str(frames), "-j", "1", *map(str, more)])
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def brightness(path: Path) -> float:
+    """Of the lower right corner, where a made video shows its frame number."""
+    return float(np.asarray(Image.open(path).convert("L"))[-8:, -8:].mean())
+
+
+def test_every_frame_once_and_in_order(tmp_path: Path) -> None:
+    make_video(tmp_path / "v" / "a" / "one.mp4", 9)
+    assert tool(tmp_path / "v", tmp_path / "f") == 0
+    folder = tmp_path / "f" / "a" / "one"
+    assert files_below(folder) == [f"{k:05d}.jpg" for k in range(1, 10)]
+    for k in range(9):
+        assert brightness(folder / f"{k + 1:05d}.jpg") == pytest.approx(20 + 10 * k, abs=4)
+    settings = json.loads((tmp_path / "f" / "extraction.json").read_text())
+    assert settings["videos"] == str(tmp_path / "v") and settings["short_side"] == 256
+
+
+@pytest.mark.parametrize(
+    ("size", "short_side", "expected"),
+    [
+        ((66, 50), 256, (66, 50)),  # never up
+        ((66, 50), 25, (33, 25)),
+        ((50, 66), 25, (25, 33)),
+        ((66, 50), 0, (66, 50)),
+        ((67, 51), 256, (67, 51)),  # odd
+        ((67, 51), 17, (22, 17)),
+    ],
+)
+def test_size(tmp_path: Path, size: tuple[int, int], short_side: int, expected: tuple[int, int]) -> None:
+    make_video(tmp_path / "v" / "one.mp4", 2, size)
+    assert tool(tmp_path / "v", tmp_path / "f", "--short_side", short_side, "--template", "img_{:03d}.jpg") == 0
+    with Image.open(tmp_path / "f" / "one" / "img_002.jpg") as image:
+        assert image.size == expected and image.mode == "RGB"
+        assert image.layer[0][1:3] == (2, 2) and image.layer[1][1:3] == (1, 1)  # 4:2:0
+
+
+def test_rotation_is_applied(tmp_path: Path) -> None:
+    turn(make_video(tmp_path / "v" / "phone.mp4", 2))
+    with av.open(str(tmp_path / "v" / "phone.mp4")) as container:
+        if not getattr(next(container.decode(video=0)), "rotation", 0):
+            pytest.skip("this PyAV does not tell the rotation")
+    assert tool(tmp_path / "v", tmp_path / "f") == 0
+    image = np.asarray(Image.open(tmp_path / "f" / "phone" / "00001.jpg").convert("L"))
+    assert image.shape == (SIZE[0], SIZE[1])
+    assert image[:20, -20:].mean() > 240 and image[:20, :15].mean() < 40  # upper left went to the upper right
+
+
+def test_list_of_class_folders(tmp_path: Path) -> None:
+    for name, frames in (("b/y.mp4", 3), ("a/x.mp4", 2), ("b/deep er.avi", 4)):
+        make_video(tmp_path / "v" / name, frames)
+    assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "l" / "train.txt") == 0
+    assert (tmp_path / "l" / "train.txt").read_text() == "a/x 2 0\nb/deep er 4 1\nb/y 3 1\n"
+    assert (tmp_path / "l" / "category.txt").read_text() == "a\nb\n"
+    assert files_below(tmp_path / "l") == ["category.txt", "train.txt"]
+
+    order = tmp_path / "order.txt"
+    order.write_text("b\nelse\na\n")
+    assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "m" / "t.txt", "--classes", order) == 0
+    assert (tmp_path / "m" / "t.txt").read_text() == "a/x 2 2\nb/deep er 4 0\nb/y 3 0\n"
+    assert files_below(tmp_path / "m") == ["t.txt"]
+
+
+def test_list_without_class_folders_takes_file_names(tmp_path: Path) -> None:
+    for name in ("jump", "archery"):
+        make_video(tmp_path / "v" / f"{name}.mp4", 2)
+    assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "f" / "l.txt") == 0
+    assert (tmp_path / "f" / "l.txt").read_text() == "archery 2 0\njump 2 1\n"
+
+
+def test_names(tmp_path: Path) -> None:
+    names = [
+        "a b  c.mp4",
+        'it\'s "so".MP4',
+        "классе/видео.mp4",
+        "動画/走る 01.mp4",
+        "x:y.mp4",
+        "v1.5%d{}.mp4",
+    ]
+    for name in names:
+        make_video(tmp_path / "v" / "class" / name, 2)
+    make_video(tmp_path / "v" / "class" / "._a b  c.mp4", 2)  # what macOS leaves beside files
+    assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "l.txt") == 0
+    lines = (tmp_path / "l.txt").read_text(encoding="utf-8").splitlines()
+    assert {line.rsplit(" ", 2)[0] for line in lines} == {f"class/{n.rsplit('.', 1)[0]}" for n in names}
+    for line in lines:
+        folder, frames, _ = line.rsplit(" ", 2)
+        assert len(list((tmp_path / "f" / folder).iterdir())) == int(frames) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["c/a.mp4", "c/a.avi"], ["c/a.mp4", "c/a.avi"]),
+        (["c/a.mp4", "c/a/b.mp4"], ["c/a.mp4", "c/a/b.mp4"]),
+    ],
+)
+def test_name_clash(tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], expected: list[str]) -> None:
+    for name in names:
+        make_video(tmp_path / "v" / name, 2)
+    assert tool(tmp_path / "v", tmp_path / "f") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and all(str(tmp_path / "v" / name) in said for name in expected)
+    assert not (tmp_path / "f").exists()
+
+
+def test_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a/one", "a/two"):
+        make_video(tmp_path / "v" / f"{name}.mp4", 3)
+    assert tool(tmp_path / "v", tmp_path / "f") == 0
+    first = (tmp_path / "f" / "a" / "one" / "00001.jpg").stat().st_mtime_ns
+    # as a killed run leaves it
+    (tmp_path / "f" / "a" / "two").rename(tmp_path / "f" / "a" / ".two.partial")
+    (tmp_path / "f" / "a" / ".two.partial" / "00003.jpg").unlink()
+    capsys.readouterr()
+    assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "l.txt") == 0
+    assert "1 of 2 videos were done before" in capsys.readouterr().err
+    assert (tmp_path / "l.txt").read_text() == "a/one 3 0\na/two 3 0\n"
+    assert (tmp_path / "f" / "a" / "one" / "00001.jpg").stat().st_mtime_ns == first
+    assert sorted(p.name for p in (tmp_path / "f" / "a").iterdir()) == ["one", "two"]
+
+
+def test_other_settings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(tmp_path / "v" / "one.mp4", 2)
+    make_video(tmp_path / "v" / "two.mp4", 2)
+    make_video(tmp_path / "w" / "one.mp4", 3)
+    frames = tmp_path / "f"
+    assert tool(tmp_path / "v", frames) == 0
+    assert tool(tmp_path / "v", frames, "--short_side", 20) == 2
+    assert "short_side 256, not 20" in capsys.readouterr().err
+    assert tool(tmp_path / "w", frames) == 2  # another video of the same name
+    assert str(tmp_path / "w") in capsys.readouterr().err
+    # a part of the videos, otherwise than the rest
+    assert tool(tmp_path / "v" / "one.mp4", frames, "--short_side", 20, "--overwrite") == 2
+    assert str(frames / "two") in capsys.readouterr().err
+    assert tool(tmp_path / "v", frames, "--short_side", 20, "--overwrite") == 0
+    with Image.open(frames / "one" / "00001.jpg") as image:
+        assert min(image.size) == 20
+    assert tool(tmp_path / "v", frames, "--short_side", 20) == 0
+
+
+def test_foreign_or_changed_folders_are_not_trusted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(tmp_path / "v" / "one.mp4", 3)
+    frames = tmp_path / "f"
+    (frames / "one").mkdir(parents=True)
+    (frames / "one" / "00001.jpg").write_bytes(b"")
+    assert tool(tmp_path / "v", frames) == 2
+    assert str(frames / "one") in capsys.readouterr().err
+    assert tool(tmp_path / "v", frames, "--overwrite") == 0
+    (frames / "one" / "00002.jpg").unlink()
+    assert tool(tmp_path / "v", frames) == 1
+    assert "00002.jpg" in capsys.readouterr().err
+
+
+def test_bad_videos_are_reported_and_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos, frames = tmp_path / "v", tmp_path / "f"
+    make_video(videos / "good" / "one.mp4", 3)
+    wreck(make_video(videos / "bad" / "middle.avi", 60, noise=True))
+    cut = make_video(videos / "bad" / "cut.mkv", 60, noise=True)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (videos / "bad" / "text.mp4").write_text("no video at all\n" * 100)
+    (videos / "bad" / "empty.webm").write_bytes(b"")
+    with av.open(str(videos / "bad" / "sound.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    make_video(videos / "bad" / "nothing.mkv", 0)
+    bad = sorted((videos / "bad").iterdir())
+    assert tool(videos, frames, "--list", tmp_path / "l.txt") == 1
+    said = capsys.readouterr().err
+    summary = said[said.index("failed: ") :]
+    assert summary.startswith(f"failed: {len(bad)}\n") and all(f"{path}: " in summary for path in bad)
+    assert "no video stream" in summary
+    assert "Traceback" not in said
+    assert (tmp_path / "l.txt").read_text() == "good/one 3 1\n"  # the failed ones' class keeps its number
+    assert sorted(p.name for p in frames.iterdir()) == ["extraction.json", "good"]
+
+
+def test_damaged_tail_is_kept_only_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos, frames = tmp_path / "v", tmp_path / "f"
+    wreck(make_video(videos / "c" / "damaged.avi", 60, noise=True))
+    assert tool(videos, frames) == 1
+    assert files_below(frames) == ["extraction.json"]
+    assert tool(videos, frames, "--list", tmp_path / "l.txt", "--keep_damaged") == 0
+    said = capsys.readouterr().err
+    kept = int((tmp_path / "l.txt").read_text().split()[1])
+    assert 10 < kept < 45
+    assert len(list((frames / "c" / "damaged").glob("*.jpg"))) == kept
+    assert f"kept {kept} frames" in said and "kept up to the damage: 1" in said
+    assert (frames / "c" / "damaged" / "damaged.txt").exists()
+    assert tool(videos, frames, "--keep_damaged") == 0
+    assert "kept up to the damage: 1" in capsys.readouterr().err
+    assert tool(videos, frames) == 1  # what was kept is not silently taken later
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "expected"),
+    [
+        ([], [], "no such file or folder"),
+        (["v/readme.txt"], [], "no videos found"),
+        (["v/a.mp4"], ["--template", "frame.jpg", "--quality", "0"], "--template 'frame.jpg'"),
+        (["v/a.mp4"], ["--template", "{:05d}.png"], "--template"),
+        (["v/a.mp4"], ["--template", "{name}.jpg"], "--template"),
+        (["v/a.mp4"], ["--template", "x/{}.jpg"], "--template"),
+        (["v/a.mp4"], ["--short_side", "-1", "--quality", "200"], "--quality 200"),
+        (["v/a.mp4"], ["--classes", "none.txt"], "--list"),
+        (["v/a.mp4"], ["--list", "l.txt", "--classes", "none.txt"], "none.txt"),
+        (["v/a.mp4", "v/c/b.mp4"], ["--list", "l.txt"], "v/a.mp4"),
+        (["v/c/b.mp4", "category.txt"], ["--list", "l.txt"], "category.txt"),
+        (["v/c/b.mp4", "category.txt"], ["--list", "l.txt", "--classes", "category.txt"], "'c'"),
+        (["v/c/b.mp4", "twice.txt"], ["--list", "l.txt", "--classes", "twice.txt"], "line 2"),
+        (["v/a\nb.mp4"], ["--list", "l.txt"], "line break"),
+        (["v/c/a .mp4"], ["--list", "l.txt"], "begin or end with a space"),
+    ],
+)
+def test_wrong_input(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: list[str],
+    options: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in make:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("same\nsame\n" if name == "twice.txt" else "other\n")
+    assert tool(Path("v"), Path("f"), *options) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and expected in said
+    assert not (tmp_path / "f").exists()  # before any work
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    make_video(tmp_path / "elsewhere" / "one.mp4", 2)
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "v")
+    found = vid2img.find_videos(tmp_path / "v")
+    assert found == [tmp_path / "v" / "linked" / "one.mp4"]
+
+
+def test_command_line_in_parallel(tmp_path: Path) -> None:
+    for k in range(5):
+        make_video(tmp_path / "v" / "c" / f"{k}.mp4", 3 + k)
+    (tmp_path / "v" / "c" / "text.mp4").write_text("text")
+    done = subprocess.run(
+        [
+            *(sys.executable, TOOL, "--videos", tmp_path / "v", "--frames", tmp_path / "f"),
+            *("-j", "2", "--list", tmp_path / "l.txt"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "[6/6]" in done.stderr and "text.mp4" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "l.txt").read_text() == "".join(f"c/{k} {3 + k} 0\n" for k in range(5))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c(tmp_path: Path, workers: int) -> None:
+    """Interrupted in the middle of a video: no half folder, no leftovers, and it can go on."""
+    first = make_video(tmp_path / "v" / "0.mp4", 200, (320, 240))
+    for k in range(1, 4):
+        shutil.copy(first, first.with_name(f"{k}.mp4"))
+    command = [sys.executable, TOOL, "--videos", tmp_path / "v", "--frames", tmp_path / "f"]
+    command += ["-j", str(workers)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "f").glob(".*.partial/*.jpg")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said and "interrupted" in said
+    assert not list((tmp_path / "f").glob(".*.partial"))
+    for folder in (p for p in (tmp_path / "f").iterdir() if p.is_dir()):
+        assert len(list(folder.iterdir())) == 200
+    assert tool(tmp_path / "v", tmp_path / "f", "--short_side", "256") == 0
+    assert len(files_below(tmp_path / "f")) == 4 * 200 + 1
+
+
+CLIPS = SHARED / "clips"
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not here")
+def test_real_clips(tmp_path: Path) -> None:
+    assert tool(CLIPS, tmp_path / "f", "--list", tmp_path / "l.txt", "--short_side", "64") == 0
+    expected = []
+    for label, path in enumerate(vid2img.find_videos(CLIPS)):
+        with av.open(str(path)) as container:
+            expected.append(f"{path.stem} {sum(1 for _ in container.decode(video=0))} {label}")
+    assert (tmp_path / "l.txt").read_text().splitlines() == expected
+    with Image.open(tmp_path / "f" / "arm_wrestling" / "00280.jpg") as image:
+        assert image.size == (85, 64)

@@ -128,10 +128,12 @@ def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, files.Checkp
         files.refuse_other_categories(checkpoint, data.categories)
         files.load_weights(network, checkpoint)
         return network, checkpoint, []
+    if checkpoint.network["arch"] != args.arch:
+        raise InputError(f"--tune_from {given}: its backbone is {checkpoint.network['arch']}: give the same --arch")
     loaded, left_out, fresh = files.load_matching_weights(network, checkpoint)
     logger.info("--tune_from %s: %d tensors loaded", given, len(loaded))
     for what, tensors in (("left out", left_out), ("fresh", fresh)):
-        logger.info("  %s (%d): %s", what, len(tensors), ", ".join(tensors) or "none")
+        logger.info("  %s (%d): %s", what, len(tensors), files.summarise(tensors))
     return network, None, fresh
 
 
@@ -163,6 +165,8 @@ def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) 
 
 def classifier_lr5(args: argparse.Namespace) -> bool:
     """The classifier learns faster, as published, unless a checkpoint of the same data set is fine-tuned."""
+    if args.no_fc_lr5:
+        return False
     return not (args.tune_from and files.read_checkpoint(Path(args.tune_from)).dataset == args.dataset)
 
 

@@ -174,6 +174,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--weight-decay", "--wd", type=float, default=5e-4, help="of weights; biases have none")
     learn.add_argument("--clip-gradient", "--gd", type=float, help="the gradient's norm at most")
     learn.add_argument("--no_partialbn", "--npb", action="store_true", help="train every BatchNorm")
+    learn.add_argument("--no_fc_lr5", action="store_true", help="the classifier learns no faster than the rest")
     learn.add_argument("--loss_type", default="nll", help="nll (cross entropy)")
     learn.add_argument("--amp", default="auto", help=f"mixed precision: {', '.join(names.PRECISIONS)}")
     learn.add_argument("--seed", type=int, default=0, help="of everything random")

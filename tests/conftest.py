@@ -1,8 +1,13 @@
-"""What every test may ask for: the golden numbers, and a generator of small frame folders."""
+"""What every test may ask for: the golden numbers, and small data sets in the layout of the programs."""
 
+from __future__ import annotations
+
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tools import make_demo_dataset
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"
@@ -13,3 +18,32 @@ def golden() -> Path:
     """Folder of the golden numbers: the shared one where it exists, else the copy kept beside the tests."""
     shared = SHARED / "golden"
     return shared if shared.is_dir() else HERE / "golden"
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a small `demo` data set: two training videos and one validation video a class. Not to be changed."""
+    root = tmp_path_factory.mktemp("rendered")
+    make_demo_dataset.make(root, make_demo_dataset.Settings(0, 2, 1), jobs=1, force=False)
+    return root
+
+
+@pytest.fixture
+def demo(rendered: Path, tmp_path: Path) -> Path:
+    """A folder of its own for a test, with the small `demo` in `dataset/demo`."""
+    shutil.copytree(rendered / "demo", tmp_path / "dataset" / "demo")
+    return tmp_path
+
+
+@pytest.fixture
+def something(golden: Path, tmp_path: Path) -> Path:
+    """A folder of its own for a test, with the golden videos in `dataset/something`, as both lists."""
+    folder = tmp_path / "dataset" / "something"
+    shutil.copytree(golden / "end_to_end" / "frames", folder / "frames")
+    for source, name in (
+        ("category.txt", "category.txt"),
+        ("val_videofolder.txt", "val_videofolder.txt"),
+        ("val_videofolder.txt", "train_videofolder.txt"),
+    ):
+        shutil.copy(golden / "end_to_end" / source, folder / name)
+    return tmp_path

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ from ops.running.published import published_dataset, published_network, rename_p
 
 # Options that the tensors don't depend on: a resumed or tested network may have others.
 TRAINING_ONLY = ("fex_init", "dropout", "partial_bn", "num_classes")
+DAMAGED = "damaged or no checkpoint: copy or train it again"
 LATEST, BEST = "ckpt.pth", "ckptbest.pth"
 FORMAT = 1
 
@@ -94,7 +97,10 @@ def refuse_other_categories(checkpoint: Checkpoint, categories: Sequence[str]) -
     theirs, ours = list(checkpoint.categories), list(categories)
     count = checkpoint.network["num_classes"]
     if not theirs and count != len(ours):
-        raise InputError(f"{checkpoint.path}: a network of {count} classes; this data set has {len(ours)}")
+        raise InputError(
+            f"{checkpoint.path}: a network of {count} classes; this data set has {len(ours)}: fine-tune it here with "
+            "main.py --tune_from"
+        )
     if not theirs or theirs == ours:
         return
     place = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
@@ -122,12 +128,16 @@ def load_matching_weights(network: nn.Module, checkpoint: Checkpoint) -> tuple[l
     own, given = network.state_dict(), checkpoint.state_dict
     given = {_name_in(own, name): value for name, value in given.items()}
     loaded = [name for name in own if name in given and own[name].shape == given[name].shape]
-    if not any(name.startswith("base_model.") for name in loaded):
-        raise InputError(f"--tune_from {checkpoint.path}: nothing in it fits this network's backbone; same --arch?")
     network.load_state_dict({name: given[name] for name in loaded}, strict=False)
     left_out = [name for name in given if name not in loaded]
     fresh = [name for name in own if name not in loaded]
     return loaded, left_out, fresh
+
+
+def summarise(names: Sequence[str]) -> str:
+    """Tensors' names, shortened to the blocks they lie in, each with the number of its tensors."""
+    blocks = Counter(".".join(name.split(".")[:3] if ".layer" in name else name.split(".")[:2]) for name in names)
+    return ", ".join(block if count == 1 else f"{block} ({count})" for block, count in blocks.items()) or "none"
 
 
 def _name_in(own: dict[str, torch.Tensor], name: str) -> str:
@@ -143,17 +153,17 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
-            raise InputError(
-                f"{path}: refused: besides tensors it holds objects that would run code when loaded "
-                f"({_first_line(error)}). A checkpoint needs tensors, numbers, text, lists and dicts only; "
-                "have its maker save it so, and do not load it otherwise unless you trust its source"
-            ) from error
-        raise InputError(f"{path}: damaged or no checkpoint ({_first_line(error)}); copy or train it again") from error
+        if not re.search(r"global|unrecognized function|can only build", str(error), re.IGNORECASE):
+            raise InputError(f"{path}: {DAMAGED} ({_cause(error)})") from error
+        raise InputError(
+            f"{path}: refused: besides tensors it holds objects that would run code when loaded ({_cause(error)}). A "
+            "checkpoint needs tensors, numbers, text, lists and dicts only: have its maker save it so"
+        ) from error
     except Exception as error:
-        raise InputError(f"{path}: damaged or no checkpoint ({_first_line(error)}); copy or train it again") from error
+        raise InputError(f"{path}: {DAMAGED} ({_cause(error)})") from error
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line]
-    return (lines or str(error).splitlines() or [type(error).__name__])[0][:200]
+def _cause(error: Exception) -> str:
+    """What torch found, without its advice to load the file unsafely."""
+    text = str(error).split("WeightsUnpickler error:")[-1].strip()
+    return (text.splitlines() or [type(error).__name__])[0][:200]

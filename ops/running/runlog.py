@@ -22,9 +22,17 @@ logger = logging.getLogger(__name__)
 
 def start_logging(is_main: bool) -> None:
     """One handler, on the main process: progress goes to standard error, results are printed by the programs."""
-    handler: logging.Handler = logging.StreamHandler(sys.stderr) if is_main else logging.NullHandler()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
-    logging.getLogger().setLevel(logging.INFO if is_main else logging.ERROR)
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Console) for handler in root.handlers):
+        root.addHandler(_Console())
+    root.setLevel(logging.INFO if is_main else logging.ERROR)
+
+
+class _Console(logging.Handler):
+    """Lines on standard error, above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def environment() -> dict[str, Any]:

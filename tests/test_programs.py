@@ -1,0 +1,220 @@
+"""main.py and test_models.py end to end on tiny data: what they leave, resuming, fine-tuning, several processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from programs import TINY, evaluate, python, train
+from published import save_published
+
+import main
+from ops.errors import InputError
+from opts import run_name, training_options
+
+SHIFT = ("--shift", "--npb")
+
+
+def only_run(folder: Path) -> Path:
+    """The one run's folder below `folder`."""
+    (run,) = [entry for entry in folder.iterdir() if entry.is_dir()]
+    return run
+
+
+def test_a_run_and_its_test_leave_what_is_promised(demo: Path) -> None:
+    run = only_run(train(demo, *SHIFT, "--epochs", "2"))
+    assert run.name == "TSM_demo_RGB_resnet18_shift8_blockres_FEX_avg_segment4_e2_none"
+    log = demo / "log" / run.name
+    rows = list(csv.DictReader((log / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(float(row["train_loss"]) > 0 and float(row["train_seconds"]) > 0 for row in rows)
+    assert all(0 <= float(row["train_waiting_percent"]) <= 100 and row["val_videos"] == "12" for row in rows)
+    assert json.loads((log / "options.json").read_text())["shift"] is True
+    assert json.loads((log / "environment.json").read_text())["torch"] == torch.__version__
+    assert list(log.glob("events.out.tfevents.*"))
+    assert {p.name for p in run.iterdir()} == {"ckpt.pth", "ckptbest.pth"}
+    content = torch.load(run / "ckpt.pth", weights_only=True)
+    assert content["network"]["fex"] == "paper" and len(content["categories"]) == 12 and content["epoch"] == 2
+    assert not any(name.startswith("module.") for name in content["state_dict"])
+
+    out = demo / "out"
+    flags = ["--test_crops=3", "--twice_sample", "--batch_size=5", f"--report={out}", f"--result_json={out}/r.json"]
+    evaluate(demo, run / "ckptbest.pth", *flags, f"--save_scores={out}/s.npz", "--reverse_time")
+    result = json.loads((out / "r.json").read_text())
+    expected = {"clips": 2, "crops": 3, "segments": 4, "videos": 12, "skipped": 0, "crop_size": 32, "sampling": "twice"}
+    assert {k: result[k] for k in expected} == expected
+    saved = np.load(out / "s.npz")
+    top1 = 100 * (saved["scores"].argmax(1) == saved["labels"]).mean()
+    assert result["top1"] == pytest.approx(top1) == pytest.approx(result["mean_class_accuracy"])
+    assert result["reverse_partner"] == pytest.approx(100 * (saved["scores"].argmax(1) == saved["labels"] ^ 1).mean())
+    assert saved["paths"][0].startswith("val_") and len(saved["categories"]) == 12
+    table = list(csv.reader((out / "confusion_matrix.csv").open()))
+    assert np.array(table[1:])[:, 1:].astype(int).sum() == 12
+    assert Image.open(out / "confusion_matrix.png").size[0] > 400
+
+
+@pytest.mark.parametrize("fex", ["paper", "off"])
+def test_resuming_gives_bit_for_bit_the_uninterrupted_run(demo: Path, fex: str) -> None:
+    flags = [*SHIFT, "--fex", fex, "--epochs", "3", "--store_name"]
+    run = train(demo, *flags, "whole") / "whole"
+    real_add, calls = main.RunLog.add, []
+
+    def stop_in_the_second_epoch(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt  # after the second checkpoint, before its line in the table
+        real_add(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(main.RunLog, "add", stop_in_the_second_epoch)
+        train(demo, *flags, "parts")
+    parts = demo / "checkpoint" / "parts"
+    train(demo, *flags, "parts", "--resume", str(parts / "ckpt.pth"), "-j", "2")
+    whole, resumed = (torch.load(folder / "ckpt.pth", weights_only=True) for folder in (run, parts))
+    assert whole["epoch"] == resumed["epoch"] == 3
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name
+    momenta = [(w["momentum_buffer"], r["momentum_buffer"]) for w, r in zip(
+        whole["optimizer"]["state"].values(), resumed["optimizer"]["state"].values(), strict=True
+    )]  # fmt: skip
+    assert momenta and all(torch.equal(w, r) for w, r in momenta)
+    rows = list(csv.DictReader((demo / "log" / "parts" / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "3"]
+
+
+def test_the_seed_decides_everything(demo: Path) -> None:
+    weights = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        run = train(demo, *SHIFT, "--epochs", "1", "--seed", seed, "--store_name", name) / name
+        weights.append(torch.load(run / "ckpt.pth", weights_only=True)["state_dict"]["new_fc.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_start_says_what_was_built(demo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = {
+        (): "TSN (no operator in time) on resnet18",
+        ("--shift",): "FEX before 6 modules: layer2.0.conv1",
+        ("--shift", "--fex", "released"): "FEXNet (as released",
+        ("--shift", "--fex", "off"): "TSM on resnet18",
+    }
+    for number, (flags, expected) in enumerate(words.items()):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            train(demo, *flags, "--epochs", "1", "--store_name", str(number))
+        assert expected in caplog.text
+        assert "partial BN" in caplog.text
+
+
+def test_an_earlier_run_is_not_overwritten_unasked(demo: Path) -> None:
+    train(demo, "--epochs", "1")
+    with pytest.raises(InputError, match="--overwrite"):
+        train(demo, "--epochs", "1")
+    train(demo, "--epochs", "1", "--overwrite")
+
+
+def test_tuning_takes_what_fits_and_says_so(demo: Path, golden: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = demo / "TSM_something_RGB_resnet18_shift8_blockres_avg_segment4_e50.pth"
+    keys = json.loads((golden / "end_to_end" / "tsm.json").read_text())["keys"]
+    save_published(weights, golden, keys)
+    with caplog.at_level(logging.INFO):
+        run = only_run(train(demo, *SHIFT, "--epochs", "1", "--lr", "1e-30", "--tune_from", str(weights)))
+    assert "left out (2): new_fc.weight, new_fc.bias\n" in caplog.text  # eleven classes there, twelve here
+    assert "6 BatchNorms set" in caplog.text
+    state = torch.load(run / "ckpt.pth", weights_only=True)["state_dict"]
+    theirs = torch.load(weights, weights_only=True)["state_dict"]["module.base_model.layer2.0.conv1.net.weight"]
+    assert torch.equal(state["base_model.layer2.0.conv1.net.weight"], theirs)
+
+    train(demo, *SHIFT, "--epochs", "1", "--tune_from", str(run / "ckpt.pth"), "--store_name", "again")
+    assert caplog.text.count("BatchNorms set") == 1  # the second time the file gave FEX's own
+
+
+def test_evaluation_alone(demo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = only_run(train(demo, *SHIFT, "--epochs", "1"))
+    with caplog.at_level(logging.INFO):
+        train(demo, *SHIFT, "--evaluate", "--resume", str(run / "ckpt.pth"))
+    assert "evaluation: loss" in caplog.text and "12 videos" in caplog.text
+
+
+def test_a_pretrained_backbone_from_a_file(demo: Path) -> None:
+    from torchvision.models import resnet18
+
+    path = demo / "backbone.pth"
+    state = resnet18(num_classes=7).state_dict()
+    torch.save(state, path)
+    flags = list(TINY)
+    at = flags.index("--pretrain")
+    flags[at + 1] = str(path)
+    out = ["--root_log", str(demo / "log"), "--root_model", str(demo / "checkpoint"), "-j", "0", "--lr", "1e-30"]
+    main.main(["demo", "RGB", "--root_dataset", str(demo / "dataset"), *flags, *out, "--shift", "--epochs", "1"])
+    run = only_run(demo / "checkpoint")
+    ours = torch.load(run / "ckpt.pth", weights_only=True)["state_dict"]["base_model.layer2.0.conv1.net.weight"]
+    assert torch.equal(ours, state["layer2.0.conv1.weight"])
+    assert "_from" in run.name
+
+
+def test_two_processes_train_and_test(demo: Path) -> None:
+    common = ["--root_dataset", str(demo / "dataset"), "-j", "0"]
+    out = ["--root_log", str(demo / "log"), "--root_model", str(demo / "checkpoint")]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    # The last video is of no use to both: thirteen videos are shared out unevenly.
+    listed = demo / "dataset" / "demo" / "val_videofolder.txt"
+    lines = listed.read_text().splitlines()
+    listed.write_text("\n".join([*lines, lines[0]]) + "\n")
+    flags = [*TINY, *common, *out, *SHIFT, "--epochs", "2"]
+    trained = python(*torchrun, "main.py", "demo", "RGB", *flags, OMP_NUM_THREADS="1")
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr.count("epoch 2/2 train") == 1 and "2 processes on cpu" in trained.stderr
+    assert "13 videos" in trained.stderr
+    weights = only_run(demo / "checkpoint") / "ckpt.pth"
+    together, alone = demo / "together.npz", demo / "alone.npz"
+    test = ["test_models.py", "demo", f"--weights={weights}", *common]
+    tested = python(*torchrun, *test, f"--save_scores={together}", OMP_NUM_THREADS="1")
+    assert tested.returncode == 0, tested.stderr
+    assert tested.stdout.count("top1") == 1 and "13 videos" in tested.stdout
+    evaluate(demo, weights, f"--save_scores={alone}")
+    ours, theirs = np.load(together), np.load(alone)
+    assert ours["paths"].tolist() == theirs["paths"].tolist()
+    assert np.abs(ours["scores"] - theirs["scores"]).max() <= 1e-5 * np.abs(theirs["scores"]).max()
+
+
+def test_two_processes_take_the_step_of_one(demo: Path) -> None:
+    """With frozen BatchNorms a shared batch gives the gradient of the whole one."""
+    flags = ["--epochs", "1", "--amp", "off", "--dropout", "1e-12", "--lr", "0.001", "--gd", "1"]
+    train(demo, *flags, "--store_name", "one")
+    common = ["--root_dataset", str(demo / "dataset"), "-j", "0", "--root_log", str(demo / "log")]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "main.py", "demo", "RGB"]
+    done = python(
+        *torchrun, *TINY, *common, "--root_model", str(demo / "checkpoint"), *flags, "--store_name", "two",
+        OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        torch.load(demo / "checkpoint" / n / "ckpt.pth", weights_only=True)["state_dict"] for n in ("one", "two")
+    )
+    moved = one["base_model.layer1.0.conv1.weight"] - two["base_model.layer1.0.conv1.weight"]
+    assert one["base_model.layer1.0.conv1.weight"].abs().max() > 0.01
+    assert moved.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ([], "TSM_something_RGB_resnet50_avg_segment3_e120"),
+        (["--shift", "--fex", "off"], "TSM_something_RGB_resnet50_shift8_blockres_avg_segment3_e120"),
+        (["--shift"], "TSM_something_RGB_resnet50_shift8_blockres_FEX_avg_segment3_e120"),
+        (["--shift", "--fex=released"], "TSM_something_RGB_resnet50_shift8_blockres_FEXreleased_avg_segment3_e120"),
+        (
+            ["--shift", "--fex_init=plain", "--lr_type=cos", "--dense_sample", "--suffix=mine"],
+            "TSM_something_RGB_resnet50_shift8_blockres_FEX_plaininit_avg_segment3_e120_cos_dense_mine",
+        ),
+    ],
+)
+def test_run_names(changes: list[str], name: str) -> None:
+    assert run_name(training_options(["something", "RGB", *changes])) == name

@@ -151,7 +151,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("network")
     net.add_argument("--arch", default="resnet50", help=", ".join(RESNETS))
     net.add_argument("--num_segments", type=int, default=3, help="frames a clip")
-    net.add_argument("--shift", action="store_true", help="work in time: FEX blocks, or see --fex; without it, TSN")
+    over_time = "work in time: FEX blocks, or see --fex; without it, TSN"
+    net.add_argument("--shift", action=argparse.BooleanOptionalAction, default=False, help=over_time)
     net.add_argument("--shift_div", type=int, default=8, help="one fold is 1/shift_div of the channels")
     net.add_argument("--shift_place", default="blockres", help=", ".join(names.SHIFT_PLACES))
     net.add_argument("--fex", default="paper", help="paper; released: as the published checkpoint; off: TSM")

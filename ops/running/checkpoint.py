@@ -76,6 +76,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, state, content.pop("network"), content.pop("categories"), content)
 
 
+def newest_own(folder: Path) -> Checkpoint:
+    """The newest best checkpoint that an own run left below `folder`; InputError if there is none."""
+    files = sorted(folder.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    own = next((c for c in map(read_checkpoint, files) if c.training), None)
+    if own is None:
+        raise InputError(f"no own checkpoint {folder}/*/{BEST}: train a network first, or name a checkpoint")
+    return own
+
+
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Loads every tensor, by name and shape; an InputError lists what does not fit."""
     own, given = network.state_dict(), checkpoint.state_dict

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Tests a checkpoint with the published views: two clips, three crops, full resolution.
+#   bash testing.sh [CHECKPOINT] [flags of test_models.py]
+# Without a checkpoint, the newest of our own under checkpoint/. Its data set and segments are its own.
+set -euo pipefail
+cd "$(dirname "$0")"
+[ -z "${VIRTUAL_ENV:-}" ] && [ -e .venv ] && . .venv/bin/activate
+
+weights=
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+  weights=$1
+  shift
+fi
+
+found=$(python - "$weights" <<'PY'
+import sys
+from pathlib import Path
+from ops.errors import reported
+from ops.running.checkpoint import newest_own, read_checkpoint
+with reported():
+    checkpoint = read_checkpoint(Path(sys.argv[1])) if sys.argv[1] else newest_own(Path("checkpoint"))
+    print(checkpoint.dataset, checkpoint.path)
+PY
+)
+python test_models.py "${found%% *}" --weights="${found#* }" --test_crops=3 --twice_sample --full_res --batch_size 32 "$@"

@@ -1,0 +1,120 @@
+"""The shape of the house: which room imports which, and that what the README says is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from programs import REPOSITORY, shell
+
+from opts import testing_options as read_testing_options
+from opts import training_options
+
+# Each room and the rooms it may import from: data flows one way. Constants without tensors are open to all but archs.
+PLAIN = {"ops.errors", "ops.names", "archs.names"}
+ROOMS = {
+    "archs": set(),
+    "ops.data": set(),
+    "ops.model": {"archs"},
+    "ops.running": {"ops.model"},
+    "ops.evaluation": {"ops.running"},
+    "opts": {"ops.data.catalog"},
+    "tools": {"archs", "ops.data", "ops.model", "ops.running", "ops.evaluation", "opts"},
+}
+ENTRY_POINTS = {"main", "test_models"}
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of this project that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if re.match(r"(archs|ops|opts|tools|main|test_models)\b", name)}
+
+
+def forbidden(module: str, imported: set[str]) -> set[str]:
+    """Those of `imported` that the module `module` must not import."""
+    room = next((r for r in ROOMS if module == r or module.startswith(f"{r}.")), None)
+    allowed = set(ROOMS) if module in ENTRY_POINTS else ROOMS[room or ""] | {room or ""}
+    allowed = allowed | (PLAIN if room != "archs" else set())
+    return {name for name in imported if not any(name == a or name.startswith(f"{a}.") for a in allowed)}
+
+
+def source_files() -> list[Path]:
+    """Every Python file of the project but the tests."""
+    tops = [REPOSITORY / name for name in ("main.py", "test_models.py", "opts.py")]
+    return tops + [p for room in ("archs", "ops", "tools") for p in sorted((REPOSITORY / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_imports_go_one_way(path: Path) -> None:
+    module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    if module.startswith("ops.") and module.count(".") == 1:  # errors, names: below every room
+        assert not own_imports(path)
+    else:
+        assert not forbidden(module, own_imports(path))
+
+
+def test_the_rule_finds_what_it_forbids() -> None:
+    assert forbidden("ops.model.tsn", {"ops.data.clips.VideoClips"})
+    assert forbidden("ops.data.clips", {"ops.model.tsn.TSN"})
+    assert forbidden("archs.backbone", {"ops.errors.InputError"})
+    assert forbidden("ops.running.engine", {"opts.run_name"})
+    assert forbidden("ops.model.fex", {"ops.running.engine"})
+    assert not forbidden("main", {"ops.data.clips", "ops.model.tsn", "opts"})
+
+
+def test_options_load_no_tensors() -> None:
+    done = shell("python3", "-c", "import sys, opts; sys.exit('torch' in sys.modules)")
+    assert done.returncode == 0, done.stderr
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The command lines of a Markdown or shell file that start a program of ours, backslashes joined."""
+    text = path.read_text().replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:python|bash) .*$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    found = commands(REPOSITORY / "README.md")
+    assert len(found) >= 5
+    for words in found:
+        assert (REPOSITORY / words[1]).is_file(), words
+        if words[1] == "main.py":
+            training_options(words[2:])
+        if words[1] == "test_models.py":
+            read_testing_options(words[2:])
+
+
+def test_the_readmes_pictures_and_links_exist() -> None:
+    for text in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text.read_text())
+        assert all((text.parent / link).exists() for link in links), links
+
+
+def test_the_published_training_command_is_training_sh() -> None:
+    (words,) = [w for w in commands(REPOSITORY / "training.sh") if w[1] == "main.py"]
+    args = training_options([word for word in words[2:] if word != "$@"])
+    assert (args.dataset, args.arch, args.num_segments, args.lr, args.lr_steps) == (
+        "something", "resnet50", 8, 0.0025, [20, 40],
+    )  # fmt: skip
+    assert args.shift and args.fex == "paper" and args.no_partialbn and args.clip_gradient == 20
+
+
+@pytest.mark.parametrize("script", ["training.sh", "testing.sh", "scripts/quickstart.sh", "scripts/run_tests.sh"])
+def test_scripts_are_sound_shell(script: str) -> None:
+    done = shell("bash", "-n", script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_path_of_a_machine_in_the_tree() -> None:
+    for path in source_files():
+        assert not re.search(r"/(home|work|tmp|Users)/\w", path.read_text()), path

@@ -13,7 +13,7 @@ python tools/make_demo_dataset.py --root_dataset "$root"
 
 python main.py demo RGB --root_dataset "$root" --store_name "$name" --overwrite \
   --arch resnet18 --pretrain none --num_segments 8 --input_size 64 --shift --npb \
-  --epochs 12 --batch-size 16 --lr 0.01 --lr_type cos --warmup_epochs 1 --no_fc_lr5 --gd 20 --dropout 0.2 \
+  --epochs 12 --batch-size 16 --lr 0.02 --lr_type cos --warmup_epochs 1 --no_fc_lr5 --gd 20 --dropout 0.2 \
   --eval-freq 3 "$@"
 
 # The last weights, not the best: the best were chosen on the very videos of the test.

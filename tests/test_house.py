@@ -83,9 +83,10 @@ def commands(path: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def test_the_readme_names_commands_that_exist() -> None:
-    found = commands(REPOSITORY / "README.md")
-    assert len(found) >= 5
+@pytest.mark.parametrize(("document", "least"), [("README.md", 4), ("docs/usage.md", 3)])
+def test_documented_commands_exist_and_parse(document: str, least: int) -> None:
+    found = commands(REPOSITORY / document)
+    assert len(found) >= least
     for words in found:
         assert (REPOSITORY / words[1]).is_file(), words
         if words[1] == "main.py":

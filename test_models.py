@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         described = describe_views(args, network, options, place)
         logger.info("%s", network.describe())
         logger.info("testing %s on %d videos of %s", args.weights, len(records), data.name)
-        logger.info("%s", ", ".join(f"{k} {v}" for k, v in described.items()))
+        logger.info("%s", ", ".join(f"{k} {v}" for k, v in described.items() if k != "network"))
 
         start = time.perf_counter()
         scores = score(args, data, records, options, network, place)
@@ -85,6 +85,7 @@ def describe_views(args: argparse.Namespace, network: TSN, options: ClipOptions,
     views = args.views_per_forward or default_views_per_forward(place, options.segments, network.options.mixes_videos)
     clips = {"uniform": 1, "twice": 2, "ten_sparse": options.sparse_clips, "dense": 10}[options.test_mode]
     return {
+        "network": network.name,
         "clips": clips,
         "crops": options.crops,
         "views": clips * options.crops,

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from programs import TINY, evaluate, python, train
 from published import save_published
+from torchvision import models
 
 import main
 from ops.errors import InputError
@@ -143,10 +144,8 @@ def test_evaluation_alone(demo: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_pretrained_backbone_from_a_file(demo: Path) -> None:
-    from torchvision.models import resnet18
-
     path = demo / "backbone.pth"
-    state = resnet18(num_classes=7).state_dict()
+    state = models.resnet18(num_classes=7).state_dict()
     torch.save(state, path)
     flags = list(TINY)
     at = flags.index("--pretrain")
@@ -218,3 +217,37 @@ def test_two_processes_take_the_step_of_one(demo: Path) -> None:
 )
 def test_run_names(changes: list[str], name: str) -> None:
     assert run_name(training_options(["something", "RGB", *changes])) == name
+
+
+PUBLISHED = (
+    "something RGB --arch resnet50 --num_segments 8 --gd 20 --lr 0.0025 --lr_steps 20 40 --epochs 50 --batch-size 16 "
+    "-j 8 --dropout 0.5 --consensus_type=avg --eval-freq=1 --shift --shift_div=8 --shift_place=blockres --npb"
+).split()
+
+
+def published_tree(something: Path, monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    """Eighteen videos to train on, and made weights where torchvision would put its download."""
+    lists = something / "dataset" / "something"
+    (lists / "train_videofolder.txt").write_text(3 * (lists / "val_videofolder.txt").read_text())
+    cache = something / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.manual_seed(0)
+    name = Path(models.get_model_weights(arch)["IMAGENET1K_V1"].url).name
+    torch.save(models.get_model(arch).state_dict(), cache / name)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(something / "hub"))
+    monkeypatch.setenv("FEXNET_DATASETS", str(lists.parent))
+    monkeypatch.chdir(something)
+
+
+def test_the_published_training_command_on_a_smaller_network(something: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published_tree(something, monkeypatch, "resnet18")
+    main.main([*PUBLISHED, "--arch", "resnet18", "--input_size", "64", "--epochs", "1", "-j", "2"])
+    run = something / "checkpoint" / "TSM_something_RGB_resnet18_shift8_blockres_FEX_avg_segment8_e1"
+    assert torch.load(run / "ckptbest.pth", weights_only=True)["network"]["num_classes"] == 11
+
+
+@pytest.mark.slow
+def test_the_published_training_command(something: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published_tree(something, monkeypatch, "resnet50")
+    main.main([*PUBLISHED, "--epochs", "1"])
+    assert (something / "checkpoint/TSM_something_RGB_resnet50_shift8_blockres_FEX_avg_segment8_e1/ckpt.pth").is_file()

@@ -87,20 +87,30 @@ class TSN(nn.Module):
         """The FEX blocks, in the network's order."""
         return [m for m in self.modules() if isinstance(m, FEX | ReleasedFEX)]
 
-    def describe(self) -> str:
-        """In words which network this is and what was patched."""
+    @property
+    def name(self) -> str:
+        """Which network this is, in words."""
         o = self.options
-        kind = {"paper": "FEXNet (the paper's block)", "released": "FEXNet (as released: videos of a batch mix)"}
-        name = (kind[o.fex] if o.has_fex else "TSM") if o.shift else "TSN (no operator in time)"
-        what = "FEX" if o.has_fex else "temporal shift"
-        place = f"; {what} before {len(self.patched)} modules: {', '.join(self.patched)}" if self.patched else ""
-        detail = f", shift_div {o.shift_div}, place {o.shift_place}" if o.shift else ""
-        start = f", started as {'the shift' if o.fex_init == 'shift' else 'the framework does'}" if o.has_fex else ""
-        bn = "; partial BN: all but the backbone's first BatchNorm stay frozen" if o.partial_bn else ""
-        return (
-            f"{name} on {o.arch}, {o.num_segments} segments of {o.modality}, {o.num_classes} classes"
-            f"{detail}{start}{place}{bn}"
-        )
+        if not o.shift:
+            kind = "TSN (no operator in time)"
+        elif not o.has_fex:
+            kind = "TSM"
+        else:
+            kind = "FEXNet (the paper's block)" if o.fex == "paper" else "FEXNet (as released: videos of a batch mix)"
+        return f"{kind} on {o.arch}, {o.num_segments} segments of {o.modality}, {o.num_classes} classes"
+
+    def describe(self) -> str:
+        """The network, what was patched and how it starts, in words."""
+        o, words = self.options, [self.name]
+        if o.shift:
+            words.append(f"shift_div {o.shift_div}, place {o.shift_place}")
+            what = "FEX" if o.has_fex else "temporal shift"
+            words.append(f"{what} before {len(self.patched)} modules: {', '.join(self.patched)}")
+        if o.has_fex:
+            words.append(f"FEX started as {'the temporal shift' if o.fex_init == 'shift' else 'the framework does'}")
+        if o.partial_bn:
+            words.append("partial BN: all but the backbone's first BatchNorm stay frozen")
+        return "; ".join(words)
 
     def _frozen_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
         inside_fex = {id(m) for block in self.fex_blocks() for m in block.modules()}

@@ -69,7 +69,7 @@ class Progress:
         """Batch `number` (from 0) is done; `state` says what to show."""
         if self.bar.disable:
             if (number + 1) % self.every == 0:
-                logger.info("  %s, %d/%d: %s", self.what, number + 1, self.total, state)
+                logger.info("  %s, %d/%d %s", self.what, number + 1, self.total, state)
         else:
             self.bar.set_postfix_str(str(state), refresh=False)
             self.bar.update()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
-from ops.data.loader import Batch, eval_loader, readable, train_loader
+from ops.data.loader import Batch, eval_loader, first_training_batch, readable, train_loader
 from ops.data.opposites import mirror_labels
 from ops.errors import InputError, reported
 from ops.model.fex import initialise_from_data
@@ -25,8 +25,8 @@ from ops.model.tsn import TSN, NetworkOptions, build_network
 from ops.running import checkpoint as files
 from ops.running.distributed import Place, joined
 from ops.running.engine import Step, in_words, train_one_epoch, validate
-from ops.running.optimizer import build_optimizer, learning_rate, set_learning_rate
-from ops.running.precision import choose_precision
+from ops.running.optimizer import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
+from ops.running.precision import InPrecision, choose_precision
 from ops.running.runlog import Progress, RunLog, start_logging
 from opts import run_name, training_options
 
@@ -35,59 +35,73 @@ logger = logging.getLogger("fexnet")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, train."""
-    start_logging(is_main=True)
+    start_logging()
     args = training_options(argv)
     with joined(args.gpus) as place:
-        start_logging(place.is_main)
         data = resolve(args.dataset, args.root_dataset, args.train_list, args.val_list, args.root_path)
-        network, resumed, fresh = build(args, data)
+        network, start = build(args, data)
+        network.to(place.device)
         logger.info("%s", network.describe())
         if args.evaluate:
-            evaluate(args, data, network.to(place.device), place)
+            evaluate(args, data, network, place)
         else:
-            train(args, data, network.to(place.device), place, resumed, fresh)
+            train(args, data, network, place, start)
 
 
-def train(
-    args: argparse.Namespace,
-    data: DataSource,
-    network: TSN,
-    place: Place,
-    resumed: files.Checkpoint | None,
-    fresh: list[str],
-) -> None:
-    """All epochs: train, validate when due, log, write the checkpoint. `fresh`: the tensors no file gave."""
-    name = args.store_name or run_name(args)
+@dataclass
+class Start:
+    """Where a run starts: the checkpoint it goes on with, the tensors that no file gave, the classifier's rate."""
+
+    resumed: files.Checkpoint | None = None
+    fresh: Sequence[str] = ()
+    classifier_lr5: bool = True
+
+
+def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place, start: Start) -> None:
+    """All epochs: train, validate when due, log, write the checkpoint."""
+    torch.backends.cudnn.benchmark = True  # all training batches have one shape: the search for the fastest pays
+    name = args.store_name or (start.resumed.training["name"] if start.resumed else run_name(args))
     folder = Path(args.root_model) / name
-    train_batches, val_batches = training_loader(args, data, place), validation_loader(args, data, place)
+    training_clips = clips(args, data, "train")
+    share = place.share_of_batch(args.batch_size)
+    batches = train_loader(training_clips, share, args.workers, args.seed, place.rank, place.world_size)
+    val_batches = validation_loader(args, data, place)
     precision = choose_precision(args.amp, place.device)
-    optimizer = build_optimizer(network, args.lr, args.momentum, args.weight_decay, classifier_lr5(args))
-    step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), precision, args.clip_gradient)
-    start, best = restore(args, resumed, step) if resumed else (0, 0.0)
-    if resumed is None:
-        refuse_to_overwrite(args, folder)
-        start_fex_from_data(args, network, train_batches, place, fresh)
-    model = place.wrap(network, find_unused=network.options.mixes_videos)
-    log = RunLog(Path(args.root_log) / name, vars(args), start if resumed else None) if place.is_main else None
+    optimizer = build_optimizer(network, args.lr, args.momentum, args.weight_decay, start.classifier_lr5)
+    step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), args.clip_gradient)
+    first_epoch, best = 0, 0.0
+    if start.resumed:
+        first_epoch, best = restore(args, start.resumed, step)
+    else:
+        refuse_to_overwrite(args, folder, place)
+        start_fex_from_data(args, network, training_clips, place, start.fresh)
+    model = place.wrap(InPrecision(network, precision), find_unused=network.options.mixes_videos)
+    alone = place.spread(InPrecision(network, precision))  # for validation, where processes do not meet
+    said = {**vars(args), "name": name, "precision": precision.name, "devices": place.devices}
+    log = RunLog(Path(args.root_log) / name, said, first_epoch if start.resumed else None) if place.is_main else None
+    logger.info("%s: %d classes, mirroring: %s", data.name, len(data.categories), data.mirror)
     logger.info("%s: %s, --amp %s, %d videos a step", name, place.describe(), precision.name, args.batch_size)
 
-    for epoch in range(start, args.epochs):
+    for epoch in range(first_epoch, args.epochs):
         rate = learning_rate(epoch, args.epochs, args.lr, args.lr_type, args.lr_steps, args.warmup_epochs)
         set_learning_rate(optimizer, rate)
         seed_epoch(args.seed, epoch, place.rank)
-        train_batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        with Progress(f"epoch {epoch + 1}/{args.epochs}", len(train_batches), args.print_freq) as progress:
-            trained = train_one_epoch(model, readable(train_batches, args.bad_frames), step, place, progress.update)
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        with Progress(f"epoch {epoch + 1}/{args.epochs}", len(batches), args.print_freq) as progress:
+            trained = train_one_epoch(model, readable(batches, args.bad_frames), step, place, progress.update)
         logger.info("epoch %d/%d train: %s", epoch + 1, args.epochs, in_words(trained))
         checked = None
         if (epoch + 1) % args.eval_freq == 0 or epoch + 1 == args.epochs:
             place.share_buffers(network)
-            checked = validate(network, readable(val_batches, args.bad_frames), step.criterion, precision, place)
+            checked = validate(alone, readable(val_batches, args.bad_frames), step.criterion, place)
             logger.info("epoch %d/%d val:   %s", epoch + 1, args.epochs, in_words(checked))
         is_best = checked is not None and checked["top1"] >= best
         best = max(best, checked["top1"]) if checked else best
         if log is not None:  # the main process
-            save(folder, args, data, network, step, epoch + 1, best, is_best)
+            content = described(args, data, network, name, start) | state_of(network, step, epoch + 1, best)
+            # The best first: a crash between the two must not leave a checkpoint that claims a better one.
+            for file in [files.BEST] * is_best + [files.LATEST]:
+                files.save_checkpoint(folder / file, content)
             log.add(epoch + 1, rate, trained, checked)
         place.wait()
     logger.info("best top-1 %.2f %%; weights in %s", best, folder)
@@ -95,14 +109,13 @@ def train(
 
 def evaluate(args: argparse.Namespace, data: DataSource, network: TSN, place: Place) -> None:
     """Validation alone, of the checkpoint that --resume named."""
+    model = place.spread(InPrecision(network, choose_precision(args.amp, place.device)))
     batches = readable(validation_loader(args, data, place), args.bad_frames)
-    precision = choose_precision(args.amp, place.device)
-    statistics = validate(network, batches, nn.CrossEntropyLoss(), precision, place)
-    logger.info("evaluation: %s", in_words(statistics))
+    logger.info("evaluation: %s", in_words(validate(model, batches, nn.CrossEntropyLoss(), place)))
 
 
-def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, files.Checkpoint | None, list[str]]:
-    """The network with its first weights, the checkpoint to resume, and the names of the tensors no file gave."""
+def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, Start]:
+    """The network with its first weights, and where they come from."""
     options = NetworkOptions(
         num_classes=len(data.categories),
         num_segments=args.num_segments,
@@ -120,21 +133,35 @@ def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, files.Checkp
     torch.manual_seed(args.seed)  # the start of what is not loaded
     given = args.resume or args.tune_from
     network = build_network(options, pretrain="none" if given else args.pretrain)
-    if not given:
-        return network, None, list(network.state_dict())
-    checkpoint = files.read_checkpoint(Path(given))
     if args.resume:
-        files.refuse_other_network(checkpoint, asdict(options))
-        files.refuse_other_categories(checkpoint, data.categories)
-        files.load_weights(network, checkpoint)
-        return network, checkpoint, []
-    if checkpoint.network["arch"] != args.arch:
-        raise InputError(f"--tune_from {given}: its backbone is {checkpoint.network['arch']}: give the same --arch")
-    loaded, left_out, fresh = files.load_matching_weights(network, checkpoint)
-    logger.info("--tune_from %s: %d tensors loaded", given, len(loaded))
+        return network, resume(args, data, network)
+    if args.tune_from:
+        return network, tune(args, data, network)
+    return network, Start(fresh=list(network.state_dict()), classifier_lr5=not args.no_fc_lr5)
+
+
+def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
+    """Loads the weights of --resume, whose network and classes must be these."""
+    checkpoint = files.read_checkpoint(Path(args.resume))
+    if not args.evaluate and "optimizer" not in checkpoint.training:
+        raise InputError(f"--resume {args.resume}: it has weights only; start a run from it with --tune_from")
+    files.refuse_other_categories(checkpoint, data.categories)
+    files.refuse_other_network(checkpoint, asdict(network.options), to_train=not args.evaluate)
+    files.load_weights(network, checkpoint)
+    return Start(resumed=checkpoint, classifier_lr5=checkpoint.training.get("classifier_lr5", True))
+
+
+def tune(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
+    """Loads what fits of --tune_from, and says what that is; the classifier only of the same data set."""
+    checkpoint = files.read_checkpoint(Path(args.tune_from))
+    arch, same_data = checkpoint.network["arch"], checkpoint.has_classes(data.name, data.categories)
+    if arch != args.arch:
+        raise InputError(f"--tune_from {args.tune_from}: its backbone is {arch}: give the same --arch")
+    loaded, left_out, fresh = files.load_matching_weights(network, checkpoint, with_classifier=same_data)
+    logger.info("--tune_from %s: %d tensors loaded", args.tune_from, len(loaded))
     for what, tensors in (("left out", left_out), ("fresh", fresh)):
         logger.info("  %s (%d): %s", what, len(tensors), files.summarise(tensors))
-    return network, None, fresh
+    return Start(fresh=fresh, classifier_lr5=not (args.no_fc_lr5 or same_data))
 
 
 def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoClips:
@@ -150,34 +177,24 @@ def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoCl
     return VideoClips(records, data.frames_root, data.template, mode, options)
 
 
-def training_loader(args: argparse.Namespace, data: DataSource, place: Place) -> DataLoader[Batch]:
-    """Whole batches of this process's share of the training list."""
-    share = place.share_of_batch(args.batch_size)
-    logger.info("%s: %d classes, mirroring: %s", data.name, len(data.categories), data.mirror)
-    return train_loader(clips(args, data, "train"), share, args.workers, args.seed, place.rank, place.world_size)
-
-
 def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) -> DataLoader[Batch]:
     """This process's share of the validation list."""
     share = place.share_of_batch(args.batch_size)
     return eval_loader(clips(args, data, "val"), share, args.workers, place.rank, place.world_size)
 
 
-def classifier_lr5(args: argparse.Namespace) -> bool:
-    """The classifier learns faster, as published, unless a checkpoint of the same data set is fine-tuned."""
-    if args.no_fc_lr5:
-        return False
-    return not (args.tune_from and files.read_checkpoint(Path(args.tune_from)).dataset == args.dataset)
-
-
 def start_fex_from_data(
-    args: argparse.Namespace, network: TSN, batches: DataLoader[Batch], place: Place, fresh: list[str]
+    args: argparse.Namespace, network: TSN, training_clips: VideoClips, place: Place, fresh: Sequence[str]
 ) -> None:
-    """FEX's data-dependent initialisation on the first epoch's first batch, unless a file gave its weights."""
-    if args.fex_init == "shift" and any(".tim.bn." in tensor for tensor in fresh):
-        batch: Batch = next(iter(readable(batches, args.bad_frames))).to(place.device)
-        count = initialise_from_data(network, batch.clips[:, 0])
-        logger.info("FEX starts as the temporal shift: %d BatchNorms set from %d clips", count, len(batch))
+    """FEX's data-dependent initialisation on the first videos of the first epoch, unless a file gave its weights."""
+    if args.fex_init != "shift" or not any(".tim.bn." in tensor for tensor in fresh):
+        return
+    batch = first_training_batch(training_clips, min(args.batch_size, 32), args.seed)
+    for _ in readable([batch], args.bad_frames):
+        if not len(batch):
+            raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
+    count = initialise_from_data(network, batch.to(place.device).clips[:, 0])
+    logger.info("FEX starts as the temporal shift: %d BatchNorms set from %d clips", count, len(batch))
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
@@ -185,54 +202,59 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))
 
 
-def refuse_to_overwrite(args: argparse.Namespace, folder: Path) -> None:
-    """An earlier run of the same name is lost only when its owner says so."""
-    if (folder / files.LATEST).exists() and not args.overwrite:
+def refuse_to_overwrite(args: argparse.Namespace, folder: Path, place: Place) -> None:
+    """An earlier run of the same name is lost only when its owner says so; then all of it, the best weights too."""
+    if not (folder / files.LATEST).exists():
+        return
+    if not args.overwrite:
         raise InputError(
             f"{folder / files.LATEST} is of an earlier run of this name: go on with it (--resume "
             f"{folder / files.LATEST}), keep both (--suffix NAME), or replace it (--overwrite)"
         )
+    place.wait()  # until every process has seen it
+    if place.is_main:
+        for file in (files.BEST, files.LATEST):
+            (folder / file).unlink(missing_ok=True)
 
 
 def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step) -> tuple[int, float]:
-    """Optimizer and scaler as they were when `resumed` was written; returns the next epoch and the best top-1."""
-    if "optimizer" not in resumed.training:
-        raise InputError(f"--resume {resumed.path}: it has weights only; start a run from it with --tune_from")
-    step.optimizer.load_state_dict(resumed.training["optimizer"])
-    step.scaler.load_state_dict(resumed.training["scaler"])
-    epoch = resumed.training["epoch"] if args.start_epoch is None else args.start_epoch
+    """Optimizer and scaler as they were when `resumed` was written; returns the epochs done and the best top-1."""
+    saved = resumed.training
+    epoch = args.start_epoch or saved["epoch"]
     if epoch >= args.epochs:
         raise InputError(f"--resume {resumed.path}: it has {epoch} epochs, all that --epochs {args.epochs} asks for")
+    restore_optimizer(step.optimizer, saved["optimizer"], resumed.path)
+    if saved["scaler"] and step.scaler.is_enabled():
+        step.scaler.load_state_dict(saved["scaler"])
+    for option in ("lr", "lr_type", "batch_size", "weight_decay", "clip_gradient", "seed", "input_size"):
+        if (now := getattr(args, option)) != (then := saved["options"].get(option)):
+            logger.warning("%s: %s was %s so far and is %s from here", resumed.path, option, then, now)
     logger.info("%s: going on after epoch %d", resumed.path, epoch)
-    return epoch, resumed.training["best_prec1"]
+    return epoch, saved["best_prec1"]
 
 
-def save(
-    folder: Path,
-    args: argparse.Namespace,
-    data: DataSource,
-    network: TSN,
-    step: Step,
-    epoch: int,
-    best: float,
-    is_best: bool,
-) -> None:
-    """`ckpt.pth` after `epoch` epochs; `ckptbest.pth` too where the validation was the best so far."""
-    content: dict[str, Any] = {
+def described(args: argparse.Namespace, data: DataSource, network: TSN, name: str, start: Start) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    return {
         "network": asdict(network.options),
         "categories": list(data.categories),
         "dataset": data.name,
         "input_size": args.input_size,
+        "name": name,
+        "classifier_lr5": start.classifier_lr5,
+        "options": vars(args),
+    }
+
+
+def state_of(network: TSN, step: Step, epoch: int, best: float) -> dict[str, Any]:
+    """What a run goes on from, after `epoch` epochs."""
+    return {
         "epoch": epoch,
         "best_prec1": best,
         "state_dict": network.state_dict(),
         "optimizer": step.optimizer.state_dict(),
         "scaler": step.scaler.state_dict(),
-        "options": vars(args),
     }
-    files.save_checkpoint(folder / files.LATEST, content)
-    if is_best:
-        files.save_checkpoint(folder / files.BEST, content)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ each with the flag, its value and the remedy.
 from __future__ import annotations
 
 import argparse
-import difflib
 import hashlib
 import logging
 import math
@@ -19,11 +18,10 @@ from typing import NoReturn
 from archs.names import RESNETS
 from ops import names
 from ops.data.catalog import CATALOG
-from ops.errors import InputError
+from ops.errors import InputError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
-TEST_CROPS = (1, 3, 5, 10)
 # Accepted because published command lines have them; they had no effect there either.
 WITHOUT_EFFECT = {
     "main.py": {"k": 3, "snapshot_pref": "", "flow_prefix": "", "img_feature_dim": 256},
@@ -45,6 +43,12 @@ class Parser(argparse.ArgumentParser):
         """Raises InputError instead of leaving the program."""
         raise InputError(f"{message}; {self.prog} --help lists all flags")
 
+    def faults_below(self, args: argparse.Namespace, least: int, *options: str) -> list[str]:
+        """A fault for each of `options` whose value is below `least`, by its flag's name."""
+        flags = {action.dest: action.option_strings for action in self._actions}
+        given = ((max(flags[option], key=len), getattr(args, option)) for option in options)
+        return [f"{flag} {v}: expected {least} or more" for flag, v in given if v is not None and v < least]
+
     def read(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
         """The options and the faults found so far: one for each unknown flag."""
         args, unknown = self.parse_known_args(argv)
@@ -54,12 +58,6 @@ class Parser(argparse.ArgumentParser):
             if getattr(args, name) != default:
                 logger.warning("--%s has no effect, here as in the published code", name)
         return args, faults
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """` (did you mean …?)` with the nearest of the known words, or nothing."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def training_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -76,7 +74,7 @@ def training_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_learning(parser)
     _add_run(parser)
     args, faults = parser.read(argv)
-    faults += _training_faults(args)
+    faults += _training_faults(args, parser)
     _raise(faults)
     return args
 
@@ -108,9 +106,12 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out = parser.add_argument_group("results")
     out.add_argument("--result_json", metavar="FILE", help="write the result's numbers here")
     out.add_argument("--report", metavar="DIR", help="write confusion_matrix.png and .csv here")
+    out.add_argument("--csv_file", metavar="FILE", help="write predictions here as the challenges want them")
+    out.add_argument("--softmax", action="store_true", help="turn a video's scores into probabilities")
+    out.add_argument("--coeff", type=float, default=1.0, help="weight in an ensemble: 1 for one network")
     out.add_argument("--save_scores", metavar="FILE", help="write every video's scores here (.npz)")
     args, faults = parser.read(argv)
-    faults += _testing_faults(args)
+    faults += _testing_faults(args, parser)
     _raise(faults)
     return args
 
@@ -184,7 +185,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("running")
     run.add_argument("--resume", default="", metavar="FILE", help="go on from this run's checkpoint")
-    run.add_argument("--start-epoch", type=int, help="instead of the checkpoint's")
+    run.add_argument("--start-epoch", type=int, default=0, help="instead of the checkpoint's, unless 0")
     run.add_argument("-e", "--evaluate", action="store_true", help="only validate the checkpoint of --resume")
     run.add_argument("--overwrite", action="store_true", help="replace an earlier run of the same name")
     run.add_argument("-p", "--print-freq", type=int, default=20, help="steps between two lines")
@@ -202,7 +203,7 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--gpus", type=int, nargs="+", help="GPUs for DataParallel (default: all)")
 
 
-def _training_faults(args: argparse.Namespace) -> list[str]:
+def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
     faults = _one_of(
         ("dataset", args.dataset, tuple(CATALOG)),
         ("modality", args.modality, names.MODALITIES),
@@ -217,42 +218,36 @@ def _training_faults(args: argparse.Namespace) -> list[str]:
         ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
     )
     counts = ("num_segments", "shift_div", "input_size", "epochs", "batch_size", "print_freq", "eval_freq")
-    faults += _at_least(args, 1, *counts) + _at_least(args, 0, "workers", "warmup_epochs", "seed", "start_epoch")
-    for flag in ("lr", "clip_gradient"):
-        value = getattr(args, flag)
+    faults += parser.faults_below(args, 1, *counts)
+    faults += parser.faults_below(args, 0, "workers", "warmup_epochs", "seed", "start_epoch")
+    for flag, value in (("--lr", args.lr), ("--gd", args.clip_gradient)):
         if value is not None and not (value > 0 and math.isfinite(value)):
-            faults.append(f"--{flag} {value}: expected a number above 0")
-    for flag in ("momentum", "weight_decay"):
-        if not 0 <= getattr(args, flag) < 1:
-            faults.append(f"--{flag} {getattr(args, flag)}: expected a number from 0 to below 1")
-    if not 0 < args.dropout < 1:
-        faults.append(f"--dropout {args.dropout}: expected a number between 0 and 1")
+            faults.append(f"{flag} {value}: expected a number above 0")
+    for flag, value in (("--momentum", args.momentum), ("--wd", args.weight_decay), ("--dropout", args.dropout)):
+        if not 0 <= value < 1:
+            faults.append(f"{flag} {value}: expected a number from 0 to below 1")
     if args.shift and args.fex != "off" and args.shift_place == "block":
         faults.append("--shift_place block: FEX is defined inside a residual block only; give blockres, or --fex off")
     if args.shift and args.fex == "off" and args.shift_place == "inblockres":
         faults.append("--shift_place inblockres: defined for FEX only; give blockres or block with --fex off")
     if args.evaluate and not args.resume:
         faults.append("--evaluate: nothing to evaluate; name a checkpoint with --resume FILE")
-    if args.resume and args.tune_from:
-        faults.append(
-            "--resume and --tune_from exclude each other: the first goes on with a run, the second starts one"
-        )
-    if args.start_epoch is not None and not args.resume:
+    if args.start_epoch and not args.resume:
         faults.append(f"--start-epoch {args.start_epoch}: only together with --resume FILE")
     return faults
 
 
-def _testing_faults(args: argparse.Namespace) -> list[str]:
+def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
     faults = _one_of(
         ("dataset", args.dataset, tuple(CATALOG)),
         ("--amp", args.amp, names.PRECISIONS),
         ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
         ("--crop_fusion_type", args.crop_fusion_type, names.CONSENSUS),
     )
-    faults += _at_least(args, 1, "test_segments", "input_size", "batch_size", "views_per_forward")
-    faults += _at_least(args, 0, "workers")
-    if args.test_crops not in TEST_CROPS:
-        faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, TEST_CROPS))}")
+    faults += parser.faults_below(args, 1, "test_segments", "input_size", "batch_size", "views_per_forward")
+    faults += parser.faults_below(args, 0, "workers")
+    if args.test_crops not in names.TEST_CROPS:
+        faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, names.TEST_CROPS))}")
     if args.ten_clip_count not in (3, 10):
         faults.append(f"--ten_clip_count {args.ten_clip_count}: expected 3 (as released) or 10")
     sampling = [f"--{f}" for f in ("dense_sample", "twice_sample", "ten_clip_sparse") if getattr(args, f)]
@@ -262,6 +257,8 @@ def _testing_faults(args: argparse.Namespace) -> list[str]:
         faults.append(f"--max_num {args.max_num}: expected a number of videos, or -1 for all")
     if args.save_scores and not args.save_scores.endswith(".npz"):
         faults.append(f"--save_scores {args.save_scores}: expected a name that ends in .npz")
+    if args.coeff != 1:
+        faults.append(f"--coeff {args.coeff}: one network is tested at a time; its weight is 1")
     if "," in args.weights and not Path(args.weights).is_file():
         faults.append(f"--weights {args.weights}: one network is tested at a time; name one file")
     return faults
@@ -274,12 +271,6 @@ def _one_of(*choices: tuple[str, str, Sequence[str]]) -> list[str]:
         for flag, value, allowed in choices
         if value not in allowed
     ]
-
-
-def _at_least(args: argparse.Namespace, least: int, *flags: str) -> list[str]:
-    """A fault for each given flag whose value is below `least`."""
-    values = ((flag, getattr(args, flag)) for flag in flags)
-    return [f"--{flag} {v}: expected {least} or more" for flag, v in values if v is not None and v < least]
 
 
 def _raise(faults: list[str]) -> None:

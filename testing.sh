@@ -3,14 +3,14 @@
 #   bash testing.sh [CHECKPOINT] [flags of test_models.py]
 # Without a checkpoint, the newest of our own under checkpoint/. Its data set and segments are its own.
 set -euo pipefail
-cd "$(dirname "$0")"
-[ -z "${VIRTUAL_ENV:-}" ] && [ -e .venv ] && . .venv/bin/activate
 
 weights=
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-  weights=$1
+  weights=$(realpath "$1")  # from where the user stands
   shift
 fi
+cd "$(dirname "$0")"
+[ -z "${VIRTUAL_ENV:-}" ] && [ -e .venv ] && . .venv/bin/activate
 
 found=$(python - "$weights" <<'PY'
 import sys

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 . scripts/environment.sh requirements.txt
 
 root=${FEXNET_DATASETS:-dataset}
-name=$(printf '%s' "quickstart $*" | tr -cs '[:alnum:]-' _)
+name=$(printf '%s' "quickstart$*" | tr -cs '[:alnum:]' _)
+name=${name%_}
 report=report/$name
 
 python tools/make_demo_dataset.py --root_dataset "$root"
@@ -17,12 +18,12 @@ python main.py demo RGB --root_dataset "$root" --store_name "$name" --overwrite 
   --eval-freq 3 "$@"
 
 # The last weights, not the best: the best were chosen on the very videos of the test.
-views="--test_crops=3 --twice_sample --batch_size 8"
-test="python test_models.py demo --root_dataset $root --weights=checkpoint/$name/ckpt.pth"
+test=(python test_models.py demo --root_dataset "$root" --weights="checkpoint/$name/ckpt.pth"
+  --test_crops=3 --twice_sample --batch_size 8)
 echo "played backwards:"
-$test $views --reverse_time --result_json "$report/backwards.json"
+"${test[@]}" --reverse_time --result_json "$report/backwards.json"
 echo "as it is:"
-$test $views --result_json "$report/result.json" --report "$report"
+"${test[@]}" --result_json "$report/result.json" --report "$report"
 
 python - "$report" <<'PY'
 import json, sys

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tools import make_demo_dataset
+# Bit for bit, and two processes on one machine: that is tested on the CPU. test_cuda.py looks for GPUs itself.
+VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+from tools import make_demo_dataset  # noqa: E402 (torch must not have looked for GPUs before)
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"

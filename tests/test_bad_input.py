@@ -82,8 +82,10 @@ def test_a_whole_unreadable_list_is_an_error_whatever_the_policy(demo: Path, tra
     (demo / "dataset" / "demo" / "frames").mkdir()
     with pytest.raises(InputError, match="not one of the 12 videos"):
         evaluate(demo, trained, "--bad_frames=skip")
-    with pytest.raises(InputError, match="a whole batch is unreadable"):
+    with pytest.raises(InputError, match="no readable video in the whole pass"):
         train(demo, "--epochs", "1", "--bad_frames", "skip")
+    with pytest.raises(InputError, match="the first 8 videos are unreadable"):
+        train(demo, "--shift", "--epochs", "1", "--bad_frames", "skip", "--overwrite")
 
 
 def test_every_bad_line_of_a_list_is_reported_at_once(demo: Path, trained: Path) -> None:
@@ -134,7 +136,7 @@ def test_a_missing_and_a_truncated_checkpoint(demo: Path, trained: Path) -> None
     with pytest.raises(InputError, match=r"damaged.pth: damaged"):
         evaluate(demo, damaged)
     damaged.write_text("not a checkpoint")
-    with pytest.raises(InputError, match=r"damaged.pth: damaged"):
+    with pytest.raises(InputError, match=r"damaged.pth: refused: it is damaged"):
         evaluate(demo, damaged)
     torch.save([1, 2], damaged)
     with pytest.raises(InputError, match="state_dict"):
@@ -151,15 +153,15 @@ class Malice:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize(("protocol", "words"), [(2, "refused.*would run code"), (4, "damaged or no checkpoint")])
-def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(demo: Path, protocol: int, words: str) -> None:
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(demo: Path, protocol: int) -> None:
     proof = demo / "proof"
     evil = demo / "TSM_demo_RGB_resnet18_avg_segment4_e1.pth"
     torch.save({"state_dict": {}, "extra": Malice(proof)}, evil, pickle_protocol=protocol)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=r"refused.*could run code"):
         evaluate(demo, evil)
     evil.write_bytes(pickle.dumps({"state_dict": {}, "extra": Malice(proof)}, protocol=protocol))
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=r"refused.*could run code"):
         evaluate(demo, evil)
     assert not proof.exists()
 
@@ -206,6 +208,8 @@ def test_resuming_nothing_another_network_or_a_finished_run(demo: Path, trained:
         train(demo, "--resume", str(demo / "nowhere.pth"))
     with pytest.raises(InputError, match="shift is True there and False here"):
         train(demo, "--epochs", "2", "--resume", str(trained))
+    with pytest.raises(InputError, match="partial_bn is True there and False here"):
+        train(demo, "--shift", "--npb", "--epochs", "2", "--resume", str(trained))
     with pytest.raises(InputError, match="has 1 epochs"):
         train(demo, "--shift", "--epochs", "1", "--resume", str(trained))
 
@@ -254,6 +258,26 @@ def test_an_imagenet_download_that_fails_says_what_to_do(demo: Path, monkeypatch
         train(demo, "--epochs", "1", "--pretrain", "imagenet")
 
 
+@pytest.mark.parametrize("content", [{"format": 1}, {"format": 9, "network": {}}, {"format": "x"}])
+def test_a_checkpoint_without_what_it_must_have(tmp_path: Path, content: dict[str, object]) -> None:
+    torch.save({"state_dict": {}, **content}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth: (not a checkpoint|format)"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_results_that_cannot_be_written_are_refused_before_the_work(demo: Path, trained: Path) -> None:
+    (demo / "file").write_text("")
+    with pytest.raises(InputError, match="its folder can't be made"):
+        evaluate(demo, trained, f"--result_json={demo}/file/r.json")
+    with pytest.raises(InputError, match="can't be written there"):
+        evaluate(demo, trained, f"--save_scores={demo}/dataset/../x.npz", f"--result_json={demo}")
+
+
+def test_processes_started_without_torchrun() -> None:
+    done = python("main.py", "demo", "RGB", WORLD_SIZE="2")
+    assert done.returncode == 2 and "torchrun" in done.stderr and "Traceback" not in done.stderr
+
+
 # Flags
 
 
@@ -270,6 +294,9 @@ def test_an_imagenet_download_that_fails_says_what_to_do(demo: Path, monkeypatch
         (["demo", "RGB", "--evaluate"], "--resume FILE"),
         (["demo", "RGB", "--epochs=0"], "--epochs 0: expected 1 or more"),
         (["demo", "RGB", "--epochs=many"], "--epochs: invalid int value"),
+        (["demo", "RGB", "-b", "0"], "--batch-size 0: expected 1 or more"),
+        (["demo", "RGB", "--gd=-1"], "--gd -1"),
+        (["demo", "RGB", "--dropout=1"], "--dropout 1.0: expected a number from 0 to below 1"),
         (["demo", "RGB", "--lr=-1"], "--lr -1"),
         (["demo", "RGB", "--lr=nan"], "--lr nan"),
         (["demo", "RGB", "--start-epoch=3"], "--resume"),
@@ -290,6 +317,7 @@ def test_wrong_training_flags(flags: list[str], words: str) -> None:
         (["demo", "--weights=x", "--max_num=0"], "--max_num"),
         (["demo", "--weights=x", "--save_scores=a.txt"], "npz"),
         (["demo", "--weights=x,y"], "one network"),
+        (["demo", "--weights=x", "--coeff=2"], "its weight is 1"),
         (["demo", "--weights=x", "--ten_clip_count=5"], "3 .as released. or 10"),
     ],
 )

@@ -60,7 +60,7 @@ def test_overrides_win_and_are_relative_to_the_current_folder(tmp_path: Path, mo
 def test_unknown_name_offers_the_nearest(tmp_path: Path, name: str, meant: str) -> None:
     with pytest.raises(InputError) as caught:
         resolve(name, tmp_path)
-    assert f"Did you mean {meant!r}?" in str(caught.value)
+    assert f"did you mean {meant}?" in str(caught.value)
     assert all(known in str(caught.value) for known in CATALOG)
 
 

@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import python
 
 from ops.errors import InputError
-from tools import make_demo_dataset as demo
+from tools import demo_scenes as demo
+from tools import make_demo_dataset as command
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PAIRS = range(0, len(demo.CLASSES), 2)
 LABELS = range(len(demo.CLASSES))
 SMALL = ["--videos_per_class", "1", "--val_videos_per_class", "1", "--jobs", "1"]
@@ -194,18 +193,17 @@ def test_names_carry_the_mirror_rule() -> None:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training videos and one validation video a class, made by the command with two processes."""
     root = tmp_path_factory.mktemp("datasets")
-    command = [sys.executable, "tools/make_demo_dataset.py", "--root_dataset", str(root), "--jobs", "2"]
-    command += ["--videos_per_class", "2", "--val_videos_per_class", "1"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    words = ["tools/make_demo_dataset.py", "--root_dataset", str(root), "--jobs", "2"]
+    done = python(*words, "--videos_per_class", "2", "--val_videos_per_class", "1")
     assert done.returncode == 0, done.stderr
-    assert "rendered 36 of 36 videos" in done.stdout
+    assert "36 of 36 videos" in done.stderr
     return root
 
 
 def test_the_tree_is_what_the_lists_say(rendered: Path) -> None:
     assert [path.name for path in rendered.iterdir()] == ["demo"]  # no temporary folder is left
     folder = rendered / "demo"
-    assert {path.name for path in folder.iterdir()} == demo.CONTENT
+    assert {path.name for path in folder.iterdir()} == command.CONTENT
     assert (folder / "category.txt").read_text().splitlines() == list(demo.CLASSES)
     listed = set()
     for split, count in (("train", 2), ("val", 1)):
@@ -222,7 +220,7 @@ def test_the_tree_is_what_the_lists_say(rendered: Path) -> None:
 def test_the_jpegs_show_the_rendered_frames(rendered: Path) -> None:
     for label in LABELS:
         video = demo.render(demo.scene(0, "train", label, 1))
-        with Image.open(rendered / "demo" / "frames" / demo.video_name("train", label, 1) / "00004.jpg") as image:
+        with Image.open(rendered / "demo" / "frames" / command.video_name("train", label, 1) / "00004.jpg") as image:
             assert image.format == "JPEG"
             shown = np.asarray(image).astype(int)
         assert shown.shape == video.shape[1:]
@@ -231,26 +229,26 @@ def test_the_jpegs_show_the_rendered_frames(rendered: Path) -> None:
 
 def test_two_renders_agree_byte_for_byte(rendered: Path, tmp_path: Path) -> None:
     """One process here, two there."""
-    folder = demo.make(tmp_path, demo.Settings(0, 2, 1), jobs=1)
+    folder = command.make(tmp_path, command.Settings(0, 2, 1), jobs=1)
     assert files(folder) == files(rendered / "demo")
 
 
 def test_a_second_run_does_nothing(rendered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
     arguments = ["--root_dataset", str(rendered), "--videos_per_class", "2", "--val_videos_per_class", "1"]
-    assert demo.main(arguments) == 0
+    command.main(arguments)
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in rendered.rglob("*")} == before
 
 
-def test_other_settings_need_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_settings_need_force(tmp_path: Path) -> None:
     where = ["--root_dataset", str(tmp_path), *SMALL]
-    assert demo.main(where) == 0
-    assert demo.main([*where, "--seed", "1"]) == 2
-    assert "seed 0 instead of 1" in capsys.readouterr().err
+    command.main(where)
+    with pytest.raises(InputError, match="seed 0 instead of 1"):
+        command.main([*where, "--seed", "1"])
     before = files(tmp_path / "demo")
-    assert demo.main([*where, "--seed", "1", "--force"]) == 0
-    assert json.loads((tmp_path / "demo" / demo.MARKER).read_text())["seed"] == 1
+    command.main([*where, "--seed", "1", "--force"])
+    assert json.loads((tmp_path / "demo" / command.MARKER).read_text())["seed"] == 1
     assert files(tmp_path / "demo") != before
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
@@ -260,62 +258,62 @@ def test_a_foreign_folder_is_refused_and_kept(tmp_path: Path, force: bool) -> No
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not made by this tool"):
-        demo.make(tmp_path, demo.Settings(0, 1, 1), jobs=1, force=force)
+        command.make(tmp_path, command.Settings(0, 1, 1), jobs=1, force=force)
     assert files(tmp_path) == {str(Path("demo", "thesis.txt")): b"years of work"}
 
 
 def test_force_keeps_what_others_put_beside_ours(tmp_path: Path) -> None:
-    settings = demo.Settings(0, 1, 1)
+    settings = command.Settings(0, 1, 1)
     (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / demo.MARKER).write_text(json.dumps(settings.marker()))
+    (tmp_path / "demo" / command.MARKER).write_text(json.dumps(settings.marker()))
     with pytest.raises(InputError, match=r"frames.*missing: --force"):
-        demo.make(tmp_path, settings, jobs=1)
+        command.make(tmp_path, settings, jobs=1)
     (tmp_path / "demo" / "flow").mkdir()
     with pytest.raises(InputError, match="also holds flow"):
-        demo.make(tmp_path, settings, jobs=1, force=True)
+        command.make(tmp_path, settings, jobs=1, force=True)
     assert (tmp_path / "demo" / "flow").is_dir()
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(job: object) -> str:
+    def full(frames: Path, video: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(demo, "write_video", full)
+    monkeypatch.setattr(command, "write_video", full)
     with pytest.raises(InputError, match="No space left"):
-        demo.make(tmp_path, demo.Settings(0, 1, 1), jobs=1)
+        command.make(tmp_path, command.Settings(0, 1, 1), jobs=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--root_dataset", str(tmp_path), *SMALL]
-    assert demo.main(arguments) == 0
+    command.main(arguments)
     before = files(tmp_path)
 
-    def interrupted(job: object) -> str:
+    def interrupted(frames: Path, video: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "write_video", interrupted)
-    assert demo.main([*arguments, "--force"]) == 130
+    monkeypatch.setattr(command, "write_video", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command.main([*arguments, "--force"])
     assert files(tmp_path) == before
 
 
-def test_every_number_out_of_range_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--root_dataset", str(tmp_path), "--videos_per_class", "0", "--seed", "-1", "--jobs", "0"]
-    assert demo.main(arguments) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("error: ")
-    assert all(flag in message for flag in ("--videos_per_class 0", "--seed -1", "--jobs 0"))
+def test_every_number_out_of_range_is_named(tmp_path: Path) -> None:
+    words = ["tools/make_demo_dataset.py", "--root_dataset", str(tmp_path)]
+    done = python(*words, "--videos_per_class", "0", "--seed", "-1", "--jobs", "0")
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+    assert all(flag in done.stderr for flag in ("--videos_per_class 0", "--seed -1", "--jobs 0"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_root_that_is_a_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert demo.main(["--root_dataset", str(tmp_path / "file"), *SMALL]) == 2
-    assert "cannot be read or written" in capsys.readouterr().err
+    with pytest.raises(InputError, match="cannot be read or written"):
+        command.main(["--root_dataset", str(tmp_path / "file"), *SMALL])
 
 
 def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEXNET_DATASETS", "/somewhere")
-    assert demo.parse([]).root_dataset == Path("/somewhere")
+    assert command.parse([]).root_dataset == Path("/somewhere")
     monkeypatch.delenv("FEXNET_DATASETS")
-    assert demo.parse([]).root_dataset == Path("dataset")
+    assert command.parse([]).root_dataset == Path("dataset")

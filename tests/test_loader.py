@@ -113,7 +113,7 @@ def test_a_list_shorter_than_a_batch() -> None:
     assert len(EpochSampler(8, 8, shuffle=True)) == 8
     with pytest.raises(InputError, match=r"has 7 videos, fewer than one batch of 8; .*at most -b 7"):
         EpochSampler(7, 8, shuffle=True)
-    with pytest.raises(InputError, match=r"7 videos.*batch of 8 \(4 on each of 2 processes\); .*at most -b 3"):
+    with pytest.raises(InputError, match=r"7 videos.*batch of 8 \(4 on each of 2 processes\); .*at most -b 6"):
         EpochSampler(7, 4, shuffle=True, world_size=2)
     with pytest.raises(InputError, match=r"2 videos.*use fewer processes"):
         EpochSampler(2, 4, shuffle=True, world_size=4)
@@ -171,7 +171,7 @@ def test_batches_arrive_in_pinned_memory(videos: tuple[Path, list[VideoRecord]])
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_videos_one_at_a_time(videos: tuple[Path, list[VideoRecord]], workers: int) -> None:
-    items = list(video_loader(with_gaps(videos, "test"), workers, limit=5))
+    items = list(video_loader(with_gaps(videos, "test"), workers))
     assert [item.index for item in items] == [0, 1, 2, 3, 4]
     assert [type(item) for item in items] == [Sample, Unreadable, Sample, Unreadable, Sample]
     assert isinstance(items[0], Sample)
@@ -181,8 +181,25 @@ def test_videos_one_at_a_time(videos: tuple[Path, list[VideoRecord]], workers: i
     assert torch.equal(items[0].clip, expected.clip)
 
 
-def test_limit_counts_over_all_processes(videos: tuple[Path, list[VideoRecord]]) -> None:
-    shares = [video_loader(dataset(videos, "test"), rank=r, world_size=2, limit=5) for r in range(2)]
-    assert [[item.index for item in share] for share in shares] == [[0, 2, 4], [1, 3]]
-    assert [len(share) for share in shares] == [3, 2]
-    assert len(video_loader(dataset(videos, "test"), limit=100)) == len(LENGTHS)
+def test_videos_are_shared_out_to_processes(videos: tuple[Path, list[VideoRecord]]) -> None:
+    shares = [video_loader(dataset(videos, "test"), rank=r, world_size=2) for r in range(2)]
+    assert [[item.index for item in share] for share in shares] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert [len(share) for share in shares] == [4, 3]
+
+
+def test_the_first_training_batch_is_the_loaders(videos: tuple[Path, list[VideoRecord]]) -> None:
+    whole = next(iter(train_loader(dataset(videos), 4, seed=3)))
+    shares = [next(iter(train_loader(dataset(videos), 2, seed=3, rank=r, world_size=2))) for r in range(2)]
+    first = first_training_batch(dataset(videos), 4, seed=3)
+    assert torch.equal(first.clips, whole.clips)
+    assert sorted(first.indices.tolist()) == sorted(i for share in shares for i in share.indices.tolist())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_draws_nothing_from_torchs_generator(videos: tuple[Path, list[VideoRecord]], workers: int) -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    loader = train_loader(dataset(videos), 2, workers)
+    for _ in range(2):
+        assert list(loader)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from programs import TINY, evaluate, python, train
+from programs import REPOSITORY, TINY, evaluate, python, train
 from published import save_published
 from torchvision import models
 
 import main
+from ops.data.records import read_list
 from ops.errors import InputError
+from ops.running.checkpoint import newest_own
 from opts import run_name, training_options
 
 SHIFT = ("--shift", "--npb")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 def only_run(folder: Path) -> Path:
@@ -60,33 +67,54 @@ def test_a_run_and_its_test_leave_what_is_promised(demo: Path) -> None:
     assert Image.open(out / "confusion_matrix.png").size[0] > 400
 
 
-@pytest.mark.parametrize("fex", ["paper", "off"])
-def test_resuming_gives_bit_for_bit_the_uninterrupted_run(demo: Path, fex: str) -> None:
-    flags = [*SHIFT, "--fex", fex, "--epochs", "3", "--store_name"]
-    run = train(demo, *flags, "whole") / "whole"
+def interrupt(demo: Path, when: str, *flags: str) -> None:
+    """Trains, and is stopped in the second epoch: `before` or `after` its line in the table is written."""
     real_add, calls = main.RunLog.add, []
 
-    def stop_in_the_second_epoch(*arguments: object) -> None:
+    def stopping_add(*arguments: object) -> None:
         calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt  # after the second checkpoint, before its line in the table
+        if len(calls) == 2 and when == "before":
+            raise KeyboardInterrupt
         real_add(*arguments)  # type: ignore[arg-type]
+        if len(calls) == 2:
+            raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(main.RunLog, "add", stop_in_the_second_epoch)
-        train(demo, *flags, "parts")
+        patch.setattr(main.RunLog, "add", stopping_add)
+        train(demo, *flags)
+
+
+@pytest.mark.parametrize(
+    ("fex", "when", "whole_workers", "parts_workers"),
+    [("paper", "after", "1", "1"), ("paper", "before", "0", "2"), ("off", "after", "2", "0")],
+)
+def test_resuming_gives_bit_for_bit_the_uninterrupted_run(
+    demo: Path, fex: str, when: str, whole_workers: str, parts_workers: str
+) -> None:
+    flags = [*SHIFT, "--fex", fex, "--epochs", "3"]
+    run = train(demo, *flags, "--store_name", "whole", "-j", whole_workers) / "whole"
+    interrupt(demo, when, *flags, "--store_name", "parts", "-j", parts_workers)
     parts = demo / "checkpoint" / "parts"
-    train(demo, *flags, "parts", "--resume", str(parts / "ckpt.pth"), "-j", "2")
+    train(demo, *flags, "--resume", str(parts / "ckpt.pth"), "-j", parts_workers)
     whole, resumed = (torch.load(folder / "ckpt.pth", weights_only=True) for folder in (run, parts))
     assert whole["epoch"] == resumed["epoch"] == 3
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
-    momenta = [(w["momentum_buffer"], r["momentum_buffer"]) for w, r in zip(
-        whole["optimizer"]["state"].values(), resumed["optimizer"]["state"].values(), strict=True
-    )]  # fmt: skip
-    assert momenta and all(torch.equal(w, r) for w, r in momenta)
+    momenta = [[group["momentum_buffer"] for group in c["optimizer"]["state"].values()] for c in (whole, resumed)]
+    assert momenta[0] and all(torch.equal(w, r) for w, r in zip(*momenta, strict=True))
     rows = list(csv.DictReader((demo / "log" / "parts" / "log.csv").open()))
-    assert [row["epoch"] for row in rows] == ["1", "3"]
+    assert [row["epoch"] for row in rows] == (["1", "2", "3"] if when == "after" else ["1", "3"])
+
+
+def test_a_tuned_run_resumes_with_the_same_flags_in_its_folder(demo: Path) -> None:
+    first = train(demo, *SHIFT, "--epochs", "1", "--store_name", "first") / "first" / "ckpt.pth"
+    flags = [*SHIFT, "--epochs", "3", "--tune_from", str(first)]
+    interrupt(demo, "after", *flags)
+    (folder,) = (entry for entry in (demo / "checkpoint").iterdir() if entry.name != "first")
+    train(demo, *flags, "--resume", str(folder / "ckpt.pth"), "--wd", "0.1")
+    content = torch.load(folder / "ckpt.pth", weights_only=True)
+    assert content["epoch"] == 3 and content["classifier_lr5"] is False
+    assert {group["weight_decay"] for group in content["optimizer"]["param_groups"]} == {0.0, 0.1}
 
 
 def test_the_seed_decides_everything(demo: Path) -> None:
@@ -161,20 +189,19 @@ def test_a_pretrained_backbone_from_a_file(demo: Path) -> None:
 def test_two_processes_train_and_test(demo: Path) -> None:
     common = ["--root_dataset", str(demo / "dataset"), "-j", "0"]
     out = ["--root_log", str(demo / "log"), "--root_model", str(demo / "checkpoint")]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     # The last video is of no use to both: thirteen videos are shared out unevenly.
     listed = demo / "dataset" / "demo" / "val_videofolder.txt"
     lines = listed.read_text().splitlines()
     listed.write_text("\n".join([*lines, lines[0]]) + "\n")
     flags = [*TINY, *common, *out, *SHIFT, "--epochs", "2"]
-    trained = python(*torchrun, "main.py", "demo", "RGB", *flags, OMP_NUM_THREADS="1")
+    trained = python(*TORCHRUN, "main.py", "demo", "RGB", *flags, OMP_NUM_THREADS="1")
     assert trained.returncode == 0, trained.stderr
     assert trained.stderr.count("epoch 2/2 train") == 1 and "2 processes on cpu" in trained.stderr
     assert "13 videos" in trained.stderr
     weights = only_run(demo / "checkpoint") / "ckpt.pth"
     together, alone = demo / "together.npz", demo / "alone.npz"
     test = ["test_models.py", "demo", f"--weights={weights}", *common]
-    tested = python(*torchrun, *test, f"--save_scores={together}", OMP_NUM_THREADS="1")
+    tested = python(*TORCHRUN, *test, f"--save_scores={together}", OMP_NUM_THREADS="1")
     assert tested.returncode == 0, tested.stderr
     assert tested.stdout.count("top1") == 1 and "13 videos" in tested.stdout
     evaluate(demo, weights, f"--save_scores={alone}")
@@ -183,23 +210,48 @@ def test_two_processes_train_and_test(demo: Path) -> None:
     assert np.abs(ours["scores"] - theirs["scores"]).max() <= 1e-5 * np.abs(theirs["scores"]).max()
 
 
-def test_two_processes_take_the_step_of_one(demo: Path) -> None:
-    """With frozen BatchNorms a shared batch gives the gradient of the whole one."""
-    flags = ["--epochs", "1", "--amp", "off", "--dropout", "1e-12", "--lr", "0.001", "--gd", "1"]
+def test_two_processes_take_the_steps_of_one(demo: Path) -> None:
+    """With frozen BatchNorms and no dropout, shared batches give the gradients of whole ones."""
+    network = main.build_network(main.NetworkOptions(12, 4, arch="resnet18", dropout=0.5))
+    torch.nn.init.normal_(network.new_fc.weight)  # from its small start the backbone would hardly move
+    name = "TSM_ucf101_RGB_resnet18_avg_segment4_e1"
+    torch.save({"state_dict": network.state_dict()}, demo / f"{name}.pth")
+    start = {k: v.clone() for k, v in network.state_dict().items()}
+    flags = [
+        "--epochs",
+        "1",
+        "--amp",
+        "off",
+        "--dropout",
+        "0",
+        "--lr",
+        "0.001",
+        "--tune_from",
+        str(demo / f"{name}.pth"),
+    ]
     train(demo, *flags, "--store_name", "one")
     common = ["--root_dataset", str(demo / "dataset"), "-j", "0", "--root_log", str(demo / "log")]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "main.py", "demo", "RGB"]
-    done = python(
-        *torchrun, *TINY, *common, "--root_model", str(demo / "checkpoint"), *flags, "--store_name", "two",
-        OMP_NUM_THREADS="1",
-    )  # fmt: skip
+    command = [*TORCHRUN, "main.py", "demo", "RGB", *TINY, *common, "--root_model", str(demo / "checkpoint")]
+    done = python(*command, *flags, "--store_name", "two", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     one, two = (
         torch.load(demo / "checkpoint" / n / "ckpt.pth", weights_only=True)["state_dict"] for n in ("one", "two")
     )
-    moved = one["base_model.layer1.0.conv1.weight"] - two["base_model.layer1.0.conv1.weight"]
-    assert one["base_model.layer1.0.conv1.weight"].abs().max() > 0.01
-    assert moved.abs().max() < 1e-5
+    for tensor in ("base_model.conv1.weight", "base_model.layer3.0.conv2.weight"):
+        moved = (one[tensor] - start[tensor]).norm()
+        assert moved > 1e-6 * start[tensor].norm()
+        assert (one[tensor] - two[tensor]).norm() < 1e-3 * moved, tensor
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_two_processes_meet_an_unreadable_video(demo: Path, policy: str) -> None:
+    record = read_list(demo / "dataset" / "demo" / "train_videofolder.txt", 12)[0]
+    shutil.rmtree(demo / "dataset" / "demo" / "frames" / record.path)
+    common = ["--root_dataset", str(demo / "dataset"), "-j", "0", "--root_log", str(demo / "log")]
+    command = [*TORCHRUN, "main.py", "demo", "RGB", *TINY, *common, "--root_model", str(demo / "checkpoint")]
+    done = python(*command, "--epochs", "1", "--bad_frames", policy, OMP_NUM_THREADS="1")
+    assert (done.returncode == 0) == (policy == "skip"), done.stderr
+    assert ("23 videos" if policy == "skip" else f"error: {record.path}") in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -251,3 +303,47 @@ def test_the_published_training_command(something: Path, monkeypatch: pytest.Mon
     published_tree(something, monkeypatch, "resnet50")
     main.main([*PUBLISHED, "--epochs", "1"])
     assert (something / "checkpoint/TSM_something_RGB_resnet50_shift8_blockres_FEX_avg_segment8_e1/ckpt.pth").is_file()
+
+
+def test_challenge_files_and_probabilities(something: Path, golden: Path) -> None:
+    keys = json.loads((golden / "end_to_end" / "tsm.json").read_text())["keys"]
+    weights = something / "TSM_something_RGB_resnet18_shift8_blockres_avg_segment4_e50.pth"
+    save_published(weights, golden, keys)
+    shutil.copytree(something / "dataset" / "something", something / "dataset" / "somethingv2")
+    for dataset in ("something", "somethingv2"):
+        out = [f"--csv_file={something}/{dataset}.csv", f"--save_scores={something}/s.npz", "--softmax"]
+        evaluate(something, weights, *out, dataset=dataset)
+    scores = np.load(something / "s.npz")["scores"]
+    assert scores.sum(axis=1) == pytest.approx(np.ones(6)) and scores.min() >= 0
+    best = np.argsort(-scores, axis=1)
+    first = (something / "something.csv").read_text().splitlines()
+    second = (something / "somethingv2.csv").read_text().splitlines()
+    assert first[2] == f"002;class {best[2, 0]}"
+    assert second[2] == ";".join(["002", *map(str, best[2, :5])])
+
+
+def test_newest_own_checkpoint_is_what_testing_sh_takes(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="train a network first"):
+        newest_own(demo / "checkpoint")
+    for name in ("old", "new"):
+        train(demo, "--epochs", "1", "--store_name", name)
+    assert newest_own(demo / "checkpoint").path.parent.name == "new"
+
+
+def test_testing_sh_on_a_checkpoint(demo: Path) -> None:
+    weights = train(demo, "--epochs", "1", "--store_name", "run") / "run" / "ckptbest.pth"
+    result = demo / "r.json"
+    flags = ["-j", "0", f"--result_json={result}", "--input_size=64"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", str(REPOSITORY / "testing.sh"), "checkpoint/run/ckptbest.pth", *flags]
+    done = subprocess.run(
+        command,
+        cwd=demo,  # a path from where the user stands
+        env={**os.environ, "FEXNET_DATASETS": str(demo / "dataset"), "PATH": path, "VIRTUAL_ENV": sys.prefix},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    values = json.loads(result.read_text())
+    assert (values["views"], values["crop_size"], values["weights"]) == (6, 73, str(weights))

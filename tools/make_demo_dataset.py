@@ -11,504 +11,36 @@ act before a textured background, beside small objects at rest, seen by a slowly
     <root>/demo/train_videofolder.txt   `folder number_of_frames label`, one video a line
     <root>/demo/val_videofolder.txt
     <root>/demo/frames/<video>/00001.jpg ...
-    <root>/demo/finished.json           the settings; written last
-
-Every pixel before JPEG is the same on every machine: the generators are raw PCG64 streams, and the arithmetic
-keeps to what IEEE 754 prescribes to the last bit (+ - * / sqrt, comparisons; no sums over arrays, whose order
-varies, and no library sine, whose last bit does).
-
-Legend: F frames, H W the frame's height and width. Scene coordinates are pixels from the frame's centre, x to
-the right and y down; an angle in turns grows clockwise on the screen.
+    <root>/demo/finished.json           the settings
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-if str(REPOSITORY) not in sys.path:  # run as a script, Python puts tools/ there instead
-    sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.errors import InputError  # noqa: E402
+from ops.errors import InputError, reported
+from tools.demo_scenes import CLASSES, SPLITS, VERSION, render, scene
+from tools.parallel import in_parallel, usable_cores
 
-Floats = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
-Colour = tuple[float, float, float]  # red, green, blue, 0 to 255
-Item = TypeVar("Item")
-
-# Class 2p + 1 is class 2p backwards. A mirrored video's class is found by swapping the words left and right,
-# clockwise and counterclockwise; the other names stay, as do their videos' meaning.
-CLASSES = (
-    "moving something from left to right",
-    "moving something from right to left",
-    "moving something down",
-    "moving something up",
-    "something approaching",
-    "something moving away",
-    "turning something clockwise",
-    "turning something counterclockwise",
-    "something appearing",
-    "something disappearing",
-    "moving two things together",
-    "moving two things apart",
-)
-SPLITS = ("train", "val")
-
-HEIGHT = 100  # as Something-Something V1
-WIDTHS = (132, 136, 140, 144, 148)
-FEWEST_FRAMES, MOST_FRAMES = 16, 28
-MARGIN = 24  # background beyond the frame on each side; the camera never sees more
-NOISE = 6.0  # grey levels; triangular, so a deviation of 6 / sqrt(6)
 JPEG_QUALITY = 85
-
-VERSION = 1  # of the pixels: goes into the marker, so that a changed renderer renders again
 MARKER = "finished.json"
 CONTENT = frozenset({"category.txt", "train_videofolder.txt", "val_videofolder.txt", "frames", MARKER})
+MADE_BY = "tools/make_demo_dataset.py"
 
-
-# ---------------------------------------------------------------------------------------------- randomness
-
-
-def generator(key: Sequence[int]) -> np.random.Generator:
-    """A generator that depends on `key` alone."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(key))))
-
-
-def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """Uniform in [low, high)."""
-    return low + (high - low) * float(rng.random())
-
-
-def around(rng: np.random.Generator, reach: float) -> float:
-    """Uniform in [-reach, reach): what is symmetric in direction gives no class away."""
-    return between(rng, -reach, reach)
-
-
-def pick(rng: np.random.Generator, options: Sequence[Item]) -> Item:
-    """One of `options`. By `random()`, whose stream NumPy has never changed, not by `choice`."""
-    return options[int(float(rng.random()) * len(options))]
-
-
-# ---------------------------------------------------------------------------------------------- the scene
-
-
-@dataclass(frozen=True, eq=False)
-class Sprite:
-    """One object of the scene: how it looks, and `path`, what it does."""
-
-    shape: str  # a key of SHAPES
-    pattern: str  # a key of PATTERNS
-    colours: tuple[Colour, Colour]
-    outline: Colour
-    flip: float  # -1 or 1: the shape as drawn or its mirror image
-    path: Floats  # (F, 5): x, y, radius, angle in turns, opacity
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """All that decides a video's pixels."""
-
-    label: int
-    width: int
-    texture: Floats  # (H + 2 MARGIN, W + 2 MARGIN), 0 to 1
-    ground: tuple[Colour, Colour]  # the background's colours at texture 0 and 1
-    gain: float  # brightness of the whole video
-    camera: Floats  # (F, 3): where its centre looks, x and y, and its zoom
-    sprites: tuple[Sprite, ...]  # back to front
-    noise_key: tuple[int, ...]
-
-
-def scene(seed: int, split: str, label: int, number: int) -> Scene:
-    """Draw video `number` of class `label`: an even class forwards, an odd one as its partner backwards."""
-    key = (seed, SPLITS.index(split), label, number)
-    forwards = draw(generator((*key, 0)), label // 2, (*key, 1))
-    return backwards(forwards) if label % 2 else forwards
-
-
-def backwards(forwards: Scene) -> Scene:
-    """The same scene, camera included, in reverse order: a video of the partner class."""
-    return replace(
-        forwards,
-        label=forwards.label ^ 1,
-        camera=forwards.camera[::-1],
-        sprites=tuple(replace(sprite, path=sprite.path[::-1]) for sprite in forwards.sprites),
-    )
-
-
-def draw(rng: np.random.Generator, pair: int, noise_key: tuple[int, ...]) -> Scene:
-    """Draw a scene of the first class of `pair`."""
-    width = pick(rng, WIDTHS)
-    frames = FEWEST_FRAMES + int(between(rng, 0, MOST_FRAMES - FEWEST_FRAMES + 1))
-    time = np.arange(frames) / (frames - 1)
-    base = hsv(rng.random(), between(rng, 0.0, 0.4), between(rng, 0.3, 0.8))
-    tint = hsv(rng.random(), between(rng, 0.0, 0.4), between(rng, 0.3, 0.8))
-    camera = drift(rng, time)
-    texture = clouds(rng, HEIGHT + 2 * MARGIN, width + 2 * MARGIN)
-    distractors = [distractor(rng, frames, width, base) for _ in range(pick(rng, (1, 2, 3)))]
-    actors = MOTIONS[pair](rng, time, base)
-    return Scene(
-        label=2 * pair,
-        width=width,
-        texture=texture,
-        ground=(blend(base, (0.0, 0.0, 0.0), 0.4), blend(base, tint, 0.5)),
-        gain=between(rng, 0.8, 1.1),
-        camera=camera,
-        sprites=(*distractors, *actors),
-        noise_key=noise_key,
-    )
-
-
-def drift(rng: np.random.Generator, time: Floats) -> Floats:
-    """A slow, slightly curved pan of at most 8 pixels each way and a zoom of a few per cent, (F, 3)."""
-    centred = time - 0.5
-    bow = 4.0 * centred * centred - 0.5
-    pan_x = around(rng, 8.0) * centred + around(rng, 1.5) * bow
-    pan_y = around(rng, 6.0) * centred + around(rng, 1.5) * bow
-    zoom = 1.0 + around(rng, 0.07) * centred
-    return np.stack([pan_x, pan_y, zoom], axis=1)
-
-
-def clouds(rng: np.random.Generator, height: int, width: int) -> Floats:
-    """A smooth random texture, (height, width) in [0, 1]: three octaves of interpolated lattice noise."""
-    total = np.zeros((height, width))
-    for cell, weight in ((44, 0.5), (19, 0.3), (8, 0.2)):
-        lattice = rng.random((height // cell + 2, width // cell + 2))
-        rows, columns = np.arange(height) / cell, np.arange(width) / cell
-        total += weight * sample(lattice, rows, columns, smooth=True)
-    return np.clip(0.5 + 1.6 * (total - 0.5), 0.0, 1.0)
-
-
-def sample(image: Floats, rows: Floats, columns: Floats, smooth: bool = False) -> Floats:
-    """Read `image` between its pixels, at every row of `rows` and column of `columns`: (rows, columns)."""
-    top, left = np.floor(rows), np.floor(columns)
-    down, right = rows - top, columns - left
-    if smooth:  # no creases at the lattice's lines
-        down, right = down * down * (3.0 - 2.0 * down), right * right * (3.0 - 2.0 * right)
-    i, j = top.astype(np.intp), left.astype(np.intp)
-    strips = image[i] + down[:, None] * (image[i + 1] - image[i])  # (rows, W)
-    return strips[:, j] + right[None, :] * (strips[:, j + 1] - strips[:, j])
-
-
-def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """A colour from hue, saturation and value, each 0 to 1."""
-
-    def channel(offset: float) -> float:
-        wave = (offset + 6.0 * hue) % 6.0
-        return 255.0 * value * (1.0 - saturation * max(0.0, min(wave, 4.0 - wave, 1.0)))
-
-    return channel(5.0), channel(3.0), channel(1.0)
-
-
-def blend(first: Colour, second: Colour, share: float) -> Colour:
-    """`first`, with `share` of the way to `second`."""
-    red, green, blue = (a + share * (b - a) for a, b in zip(first, second, strict=True))
-    return red, green, blue
-
-
-def contrasting(rng: np.random.Generator, ground: Colour) -> Colour:
-    """A strong colour: of five draws the one farthest from the background's, so that edges stay plain."""
-    drawn = [hsv(rng.random(), between(rng, 0.55, 1.0), between(rng, 0.35, 1.0)) for _ in range(5)]
-    return max(drawn, key=lambda colour: sum(abs(a - b) for a, b in zip(colour, ground, strict=True)))
-
-
-# ---------------------------------------------------------------------------------------------- the actions
-
-
-def progress(rng: np.random.Generator, time: Floats) -> Floats:
-    """How far the action is at each frame, (F,) from 0 to 1; onset and end are alike in distribution.
-
-    That likeness is what makes a mirrored clockwise video one of the counterclockwise class.
-    """
-    return ramp(time, between(rng, 0.0, 0.18), 1.0 - between(rng, 0.0, 0.18), between(rng, 0.0, 0.8))
-
-
-def ramp(time: Floats, begin: float, end: float, softness: float) -> Floats:
-    """0 up to `begin`, 1 from `end`, between them straight (softness 0) to smooth (1)."""
-    straight = np.clip((time - begin) / (end - begin), 0.0, 1.0)
-    return straight + softness * (straight * straight * (3.0 - 2.0 * straight) - straight)
-
-
-def sideways(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object crosses the middle from left to right, a little aslant."""
-    way = between(rng, 25.0, 33.0) * (2.0 * progress(rng, time) - 1.0)
-    x = around(rng, 6.0) + way
-    y = around(rng, 10.0) + around(rng, 0.25) * way
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, between(rng, 12.0, 18.0))]
-
-
-def vertical(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object goes down, a little aslant."""
-    way = between(rng, 20.0, 26.0) * (2.0 * progress(rng, time) - 1.0)
-    x = around(rng, 14.0) + around(rng, 0.25) * way
-    y = around(rng, 4.0) + way
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, between(rng, 12.0, 15.0))]
-
-
-def approach(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object comes nearer: its distance falls evenly, its radius is one over that."""
-    done = progress(rng, time)
-    small = between(rng, 7.5, 10.0)
-    large = small * between(rng, 2.4, 3.0)
-    radius = 1.0 / ((1.0 - done) / small + done / large)
-    x = around(rng, 9.0) + around(rng, 4.0) * (done - 0.5)
-    y = around(rng, 7.0) + around(rng, 4.0) * (done - 0.5)
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, radius)]
-
-
-def turn(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object whose front is plain to see turns clockwise by 115 to 195 degrees."""
-    angle = rng.random() + between(rng, 0.32, 0.54) * progress(rng, time)
-    still = np.zeros_like(time)
-    x, y = around(rng, 10.0) + still, around(rng, 8.0) + still
-    radius = between(rng, 18.0, 23.0)
-    return [actor(rng, ground, pick(rng, POINTED), x, y, radius, angle=angle, pattern="front")]
-
-
-def appear(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object fades in or pops up somewhere in the middle of the video, and stays."""
-    middle, half = between(rng, 0.3, 0.7), between(rng, 0.05, 0.14)
-    there = ramp(time, middle - half, middle + half, 1.0)
-    grow = pick(rng, (0.0, 0.7))
-    radius = between(rng, 14.0, 20.0) * (1.0 - grow + grow * there)
-    still = np.zeros_like(time)
-    x, y = around(rng, 16.0) + still, around(rng, 12.0) + still
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, radius, opacity=there)]
-
-
-def together(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """Two objects come together along a line of any direction until they all but touch."""
-    radius = between(rng, 10.0, 12.5)
-    far, near = between(rng, 27.0, 32.0), 1.1 * radius + between(rng, 0.0, 2.0)
-    distance = far + (near - far) * progress(rng, time)
-    cosine, sine = circle(rng.random())
-    x, y = around(rng, 6.0), around(rng, 4.0)
-    return [
-        actor(rng, ground, pick(rng, ROUNDISH), x + side * cosine * distance, y + side * sine * distance, radius)
-        for side in (-1.0, 1.0)
-    ]
-
-
-MOTIONS: tuple[Callable[[np.random.Generator, Floats, Colour], list[Sprite]], ...] = (
-    sideways,
-    vertical,
-    approach,
-    turn,
-    appear,
-    together,
-)
-
-
-def actor(
-    rng: np.random.Generator,
-    ground: Colour,
-    shape: str,
-    x: Floats,
-    y: Floats,
-    radius: float | Floats,
-    *,
-    angle: Floats | None = None,
-    opacity: Floats | None = None,
-    pattern: str | None = None,
-) -> Sprite:
-    """An object of strong colours on the given path; what is not given stays as drawn at the start."""
-    stays = np.zeros_like(x)
-    turns = rng.random() + stays if angle is None else angle
-    path = [x, y, radius + stays, turns, stays + 1.0 if opacity is None else opacity]
-    main = contrasting(rng, ground)
-    accent = contrasting(rng, main)
-    bright = max(ground) > 128.0
-    return Sprite(
-        shape=shape,
-        pattern=pattern or pick(rng, tuple(PATTERNS)),
-        colours=(main, accent),
-        outline=(20.0, 20.0, 20.0) if bright else (240.0, 240.0, 240.0),
-        flip=pick(rng, (-1.0, 1.0)),
-        path=np.stack(path, axis=1),
-    )
-
-
-def distractor(rng: np.random.Generator, frames: int, width: int, ground: Colour) -> Sprite:
-    """A small, pale object at rest anywhere in the scene."""
-    place = (around(rng, 0.5 * width), around(rng, 0.5 * HEIGHT), between(rng, 3.0, 5.0), rng.random(), 0.6)
-    colour = blend(contrasting(rng, ground), ground, 0.3)
-    shape, flip = pick(rng, ANY_SHAPE), pick(rng, (-1.0, 1.0))
-    return Sprite(shape, "plain", (colour, colour), colour, flip, np.tile(np.array(place), (frames, 1)))
-
-
-# ---------------------------------------------------------------------------------------------- the looks
-# A shape is a signed distance to its edge, negative inside, in units of the object's radius; u points to the
-# object's own front, v to its side. Combined half-planes err only outside corners, too little to see.
-
-
-def disc(u: Floats, v: Floats) -> Floats:
-    return np.sqrt(u * u + v * v) - 1.0
-
-
-def ring(u: Floats, v: Floats) -> Floats:
-    return np.abs(np.sqrt(u * u + v * v) - 0.7) - 0.32
-
-
-def box(u: Floats, v: Floats, half_u: float, half_v: float) -> Floats:
-    return np.maximum(np.abs(u) - half_u, np.abs(v) - half_v)
-
-
-def square(u: Floats, v: Floats) -> Floats:
-    return box(u, v, 0.86, 0.86)
-
-
-def bar(u: Floats, v: Floats) -> Floats:
-    return box(u, v, 1.15, 0.42)
-
-
-def cross(u: Floats, v: Floats) -> Floats:
-    return np.minimum(box(u, v, 1.05, 0.36), box(u, v, 0.36, 1.05))
-
-
-def triangle(u: Floats, v: Floats) -> Floats:
-    return np.maximum(-u, 0.5 * u + 0.8660254037844386 * np.abs(v)) - 0.58
-
-
-def star(u: Floats, v: Floats) -> Floats:
-    return np.minimum(triangle(u, v), triangle(-u, v))
-
-
-def arrow(u: Floats, v: Floats) -> Floats:
-    head = np.maximum(0.05 - u, 0.571 * u + 0.821 * np.abs(v) - 0.685)
-    return np.minimum(box(u + 0.5, v, 0.65, 0.26), head)
-
-
-def angle_iron(u: Floats, v: Floats) -> Floats:
-    return np.minimum(box(u + 0.45, v, 0.32, 0.95), box(u - 0.15, v - 0.63, 0.92, 0.32))
-
-
-def kite(u: Floats, v: Floats) -> Floats:
-    side = np.abs(v)
-    return np.maximum(0.42 * u + 0.9075 * side - 0.5, -0.8 * u + 0.6 * side - 0.6)
-
-
-SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "disc": disc,
-    "ring": ring,
-    "square": square,
-    "bar": bar,
-    "cross": cross,
-    "triangle": triangle,
-    "star": star,
-    "arrow": arrow,
-    "angle iron": angle_iron,
-    "kite": kite,
-}
-ANY_SHAPE = tuple(SHAPES)
-ROUNDISH = ("disc", "ring", "square", "cross", "triangle", "star")  # as wide as high: two can meet anyhow
-POINTED = ("bar", "arrow", "angle iron", "kite")  # turned, they look turned
-
-# A pattern is the share of the second colour, 0 to 1, at a place of the object.
-PATTERNS: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "plain": lambda u, v: np.zeros_like(u * v),
-    "stripes": lambda u, v: np.clip(0.5 + 5.0 * (np.abs(np.remainder(1.25 * u, 1.0) - 0.5) - 0.3), 0.0, 1.0) + 0.0 * v,
-    "front": lambda u, v: np.clip(0.5 + 8.0 * (u - 0.2), 0.0, 1.0) + 0.0 * v,
-    "core": lambda u, v: np.clip(0.5 + 8.0 * (0.2 - (u * u + v * v)), 0.0, 1.0),
-}
-
-
-def circle(turns: float) -> tuple[float, float]:
-    """Cosine and sine of an angle in turns: power series about the nearest quarter turn, library-free."""
-    quarter = math.floor(4.0 * turns + 0.5)
-    angle = (turns - 0.25 * quarter) * 6.283185307179586  # at most an eighth of a turn, 0.79
-    square_ = angle * angle
-    cosine, sine = 1.0, 1.0
-    for n in (14, 12, 10, 8, 6, 4, 2):
-        cosine = 1.0 - cosine * square_ / (n * (n - 1))
-        sine = 1.0 - sine * square_ / (n * (n + 1))
-    sine *= angle
-    return ((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine))[quarter % 4]
-
-
-# ---------------------------------------------------------------------------------------------- the pixels
-
-
-def render(what: Scene, noise: bool = True) -> Pixels:
-    """Render a video, (F, H, W, 3); `noise=False` leaves out the one thing that is not the same backwards."""
-    bits = generator(what.noise_key).bit_generator
-    frames = []
-    for index in range(len(what.camera)):
-        frame = picture(what, index)
-        if noise:
-            frame += grain(bits, frame.shape)
-        frames.append(np.rint(np.clip(frame, 0.0, 255.0)).astype(np.uint8))
-    return np.stack(frames)
-
-
-def picture(what: Scene, index: int) -> Floats:
-    """One frame without noise, (H, W, 3) in grey levels."""
-    pan_x, pan_y, zoom = (float(value) for value in what.camera[index])
-    centre_x, centre_y = 0.5 * (what.width - 1), 0.5 * (HEIGHT - 1)
-    rows = (np.arange(HEIGHT, dtype=np.float64) - centre_y) / zoom + (pan_y + centre_y + MARGIN)
-    columns = (np.arange(what.width, dtype=np.float64) - centre_x) / zoom + (pan_x + centre_x + MARGIN)
-    low, high = np.array(what.ground)
-    frame = low + sample(what.texture, rows, columns)[:, :, None] * (high - low)  # (H, W, 1) to (H, W, 3)
-    for sprite in what.sprites:
-        x, y, radius, turns, opacity = (float(value) for value in sprite.path[index])
-        place = (centre_x + (x - pan_x) * zoom, centre_y + (y - pan_y) * zoom)
-        if opacity > 0.0:
-            paint(frame, sprite, place, radius * zoom, turns, opacity)
-    return frame * what.gain
-
-
-def paint(
-    frame: Floats, sprite: Sprite, place: tuple[float, float], radius: float, turns: float, opacity: float
-) -> None:
-    """Lay an object over `frame` (H, W, 3) in place; edges are antialiased by their signed distance."""
-    x, y = place
-    # No shape goes farther than `reach`; h, w below are the sides of that box inside the frame.
-    reach = 1.35 * radius + 2.0
-    top, bottom = max(0, math.floor(y - reach)), min(frame.shape[0], math.ceil(y + reach))
-    left, right = max(0, math.floor(x - reach)), min(frame.shape[1], math.ceil(x + reach))
-    if top >= bottom or left >= right:
-        return
-    across = ((np.arange(left, right) - x) / radius)[None, :]  # (1, w)
-    along = ((np.arange(top, bottom) - y) / radius)[:, None]  # (h, 1)
-    cosine, sine = circle(turns)
-    u, v = cosine * across + sine * along, sprite.flip * (cosine * along - sine * across)  # (h, w)
-
-    edge = radius * SHAPES[sprite.shape](u, v)  # pixels
-    cover = opacity * np.clip(0.5 - edge, 0.0, 1.0)
-    main, accent, outline = (np.array(colour) for colour in (*sprite.colours, sprite.outline))
-    rim = np.clip(0.5 + edge + 1.0 + 0.06 * radius, 0.0, 1.0)[:, :, None]  # (h, w, 1)
-    colour = main + PATTERNS[sprite.pattern](u, v)[:, :, None] * (accent - main)  # (h, w, 3)
-    colour += rim * (outline - colour)
-    region = frame[top:bottom, left:right]
-    region += cover[:, :, None] * (colour - region)
-
-
-def grain(bits: np.random.BitGenerator, shape: tuple[int, ...]) -> Floats:
-    """Noise of the camera, triangular within ±NOISE grey levels: two random bytes a value, exact anywhere."""
-    values = math.prod(shape)
-    raw = bits.random_raw(-(-values // 4)).astype("<u8")  # four values a 64-bit word
-    pairs = raw.view(np.uint8)[: 2 * values].reshape(2, *shape).astype(np.float64)
-    return (pairs[0] + pairs[1] - 255.0) * (NOISE / 255.0)
-
-
-# ---------------------------------------------------------------------------------------------- the folder
+Video = tuple[int, str, int, int]  # seed, split, label, number: what `scene` takes
 
 
 @dataclass(frozen=True)
@@ -520,96 +52,86 @@ class Settings:
     val_videos_per_class: int
 
     def marker(self) -> dict[str, object]:
-        """What MARKER holds when the data set is complete."""
-        return {"made_by": "tools/make_demo_dataset.py", "version": VERSION, **vars(self)}
+        """What MARKER holds."""
+        return {"made_by": MADE_BY, "version": VERSION, **vars(self)}
 
-    def videos(self, split: str) -> list[tuple[int, str, int, int]]:
-        """All videos of a split in the order of its list, as `scene` takes them."""
-        count = self.videos_per_class if split == "train" else self.val_videos_per_class
-        return [(self.seed, split, label, number) for label in range(len(CLASSES)) for number in range(count)]
-
-
-def video_name(split: str, label: int, number: int) -> str:
-    return f"{split}_{label:02d}_{number:04d}"
+    def videos(self) -> list[Video]:
+        """All videos in the order of the lists."""
+        counts = zip(SPLITS, (self.videos_per_class, self.val_videos_per_class), strict=True)
+        labels = range(len(CLASSES))
+        return [(self.seed, split, label, k) for split, count in counts for label in labels for k in range(count)]
 
 
-def write_video(job: tuple[Path, tuple[int, str, int, int]]) -> str:
-    """Render one video into its folder of JPEG frames; returns its line in the list."""
-    frames_folder, (seed, split, label, number) = job
-    name = video_name(split, label, number)
-    folder = frames_folder / name
-    folder.mkdir()
-    video = render(scene(seed, split, label, number))
-    for index, frame in enumerate(video, start=1):
-        Image.fromarray(frame).save(folder / f"{index:05d}.jpg", quality=JPEG_QUALITY)
-    return f"{name} {len(video)} {label}"
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    settings = Settings(args.seed, args.videos_per_class, args.val_videos_per_class)
+    make(args.root_dataset, settings, args.jobs, args.force)
 
 
-def write_dataset(folder: Path, settings: Settings, jobs: int) -> None:
-    """Write the whole data set into `folder`, which must not exist, the marker last."""
-    frames_folder = folder / "frames"
-    frames_folder.mkdir(parents=True)
-    videos = [video for split in SPLITS for video in settings.videos(split)]
-    tasks = [(frames_folder, video) for video in videos]
-    # Closed at once when interrupted: no process may go on writing into a folder that is being removed.
-    with closing(in_parallel(tasks, jobs)) as rendered:
-        lines = list(reported(rendered, len(tasks)))
-    write_lines(folder / "category.txt", CLASSES)
-    for split in SPLITS:
-        write_lines(folder / f"{split}_videofolder.txt", [line for line in lines if line.startswith(split + "_")])
-    write_lines(folder / MARKER, [json.dumps(settings.marker(), indent=2)])
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. Raises InputError that lists every number out of range."""
+    parser = argparse.ArgumentParser(description="Render the demo data set (see the head of this file).")
+    root = Path(os.environ.get("FEXNET_DATASETS") or "dataset")
+    where = "folder of all data sets; demo/ is made in it (default: $FEXNET_DATASETS, else ./dataset)"
+    parser.add_argument("--root_dataset", type=Path, default=root, metavar="DIR", help=where)
+    parser.add_argument("--videos_per_class", type=int, default=80, help="for training (default: %(default)s)")
+    parser.add_argument("--val_videos_per_class", type=int, default=25, help="for validation (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="other seed, other videos (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: the cores, %(default)s)")
+    parser.add_argument("--force", action="store_true", help="render again what is complete already")
+    args = parser.parse_args(argv)
+    least = {"videos_per_class": 1, "val_videos_per_class": 1, "seed": 0, "jobs": 1}
+    given = {name: getattr(args, name) for name in least}
+    faults = [f"--{name} {given[name]}: must be {low} or more" for name, low in least.items() if given[name] < low]
+    if faults:
+        raise InputError("; ".join(faults))
+    return args
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path:
+    """Render the data set to `root`/demo unless it is there; returns that folder.
+
+    Everything is written in a temporary folder beside it, which takes the final name when it is complete.
+
+    Raises:
+        InputError: the folder is not this tool's, was made with other settings, or cannot be written.
+    """
+    final = root / "demo"
+    try:
+        if is_complete(final, settings, force):
+            print(f"demo: {final} is complete, nothing to do (--force renders it again)", flush=True)
+            return final
+        print(f"demo: rendering {len(settings.videos())} videos into {final}", flush=True)
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".demo.", dir=root) as workshop:
+            write_dataset(Path(workshop, "new"), settings, jobs)
+            put_in_place(Path(workshop, "new"), final, Path(workshop, "old"))
+    except OSError as error:
+        raise InputError(f"{final} cannot be read or written: {error}") from error
+    print(f"demo: {final} is complete", flush=True)
+    return final
 
 
-def in_parallel(tasks: list[tuple[Path, tuple[int, str, int, int]]], jobs: int) -> Generator[str, None, None]:
-    """`write_video` of every task, in order, by `jobs` processes."""
-    if jobs == 1:
-        yield from map(write_video, tasks)
-        return
-    # Started anew rather than forked: safe also when the caller has threads, as PyTorch does.
-    with ProcessPoolExecutor(
-        min(jobs, len(tasks)), get_context("spawn"), initializer=leave_interrupts_to_parent
-    ) as pool:
-        yield from pool.map(write_video, tasks, chunksize=4)
+def is_complete(folder: Path, settings: Settings, force: bool) -> bool:
+    """Whether `folder` already is the data set asked for; not so with `force`.
 
-
-def leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def reported(lines: Iterable[str], total: int) -> Iterator[str]:
-    """Pass `lines` on and show how far they are: a bar on a terminal, a line every tenth elsewhere."""
-    if sys.stderr.isatty():
-        yield from tqdm(lines, total=total, unit="video", desc="demo")
-        return
-    for count, line in enumerate(lines, start=1):
-        if count * 10 // total > (count - 1) * 10 // total:
-            say(f"rendered {count} of {total} videos")
-        yield line
-
-
-def say(message: str) -> None:
-    print(f"demo: {message}", flush=True)
-
-
-def is_complete(folder: Path, settings: Settings) -> bool:
-    """Whether `folder` already is the data set asked for. Raises InputError when it is something else."""
-    if not folder.exists() and not folder.is_symlink():
+    Raises:
+        InputError: it is something else, that this tool did not make or that only `force` may replace.
+    """
+    content = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not content:
         return False
-    if folder.is_dir() and not any(folder.iterdir()):
+    found, wanted = read_marker(folder), settings.marker()
+    if force:
+        if others := sorted(content - CONTENT):
+            raise InputError(
+                f"{folder} also holds {', '.join(others)}, not made by this tool, and --force would delete it: "
+                "move it away first"
+            )
         return False
-    found = read_marker(folder)
-    missing = sorted(name for name in CONTENT if not (folder / name).exists())
-    if missing:
+    if missing := sorted(CONTENT - content):
         raise InputError(f"{folder} is incomplete, {', '.join(missing)} is missing: --force renders it again")
-    wanted = settings.marker()
-    differing = [
-        f"{name} {found.get(name)} instead of {wanted[name]}" for name in wanted if found.get(name) != wanted[name]
-    ]
-    if differing:
+    if differing := [f"{k} {found.get(k)} instead of {v}" for k, v in wanted.items() if found.get(k) != v]:
         raise InputError(
             f"{folder} was rendered with other settings ({', '.join(differing)}): --force renders it again, "
             "another --root_dataset keeps both"
@@ -623,7 +145,7 @@ def read_marker(folder: Path) -> dict[str, object]:
         found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict) or found.get("made_by") != "tools/make_demo_dataset.py":
+    if not isinstance(found, dict) or found.get("made_by") != MADE_BY:
         raise InputError(
             f"{folder} exists and was not made by this tool (it has no valid {MARKER}): "
             "nothing in it was touched. Move it away or choose another --root_dataset"
@@ -631,111 +153,49 @@ def read_marker(folder: Path) -> dict[str, object]:
     return found
 
 
-def check_replaceable(folder: Path) -> None:
-    """Raise InputError unless all that `folder` holds was made by this tool."""
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if folder.is_symlink() or not folder.is_dir():
-        raise InputError(f"{folder} is not a folder of its own: remove it or choose another --root_dataset")
-    content = {path.name for path in folder.iterdir()}
-    if not content:
-        return
-    read_marker(folder)
-    if content - CONTENT:
-        raise InputError(
-            f"{folder} also holds {', '.join(sorted(content - CONTENT))}, not made by this tool, "
-            "and --force would delete it: move it away first"
-        )
+def write_dataset(folder: Path, settings: Settings, jobs: int) -> None:
+    """Write the whole data set into `folder`, which must not exist."""
+    frames = folder / "frames"
+    frames.mkdir(parents=True)
+    videos = settings.videos()
+    with closing(in_parallel(partial(write_video, frames), videos, jobs)) as rendered:
+        lines = dict(rendered)
+    write_lines(folder / "category.txt", CLASSES)
+    for split in SPLITS:
+        write_lines(folder / f"{split}_videofolder.txt", [lines[video] for video in videos if video[1] == split])
+    write_lines(folder / MARKER, [json.dumps(settings.marker(), indent=2)])
 
 
-def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path:
-    """Render the data set to `root`/demo unless it is there; returns that folder.
+def write_video(frames: Path, video: Video) -> str:
+    """Render one video into its folder of JPEG frames below `frames`; returns its line in the list."""
+    name = video_name(*video[1:])
+    (frames / name).mkdir()
+    pictures = render(scene(*video))
+    for number, picture in enumerate(pictures, start=1):
+        Image.fromarray(picture).save(frames / name / f"{number:05d}.jpg", quality=JPEG_QUALITY)
+    return f"{name} {len(pictures)} {video[2]}"
 
-    Everything is written in a temporary folder beside it, which takes the final name when it is complete.
 
-    Raises:
-        InputError: the folder is not this tool's, was made with other settings, or cannot be written.
-    """
-    final = root / "demo"
-    try:
-        if not force and is_complete(final, settings):
-            say(f"{final} is complete, nothing to do (--force renders it again)")
-            return final
-        check_replaceable(final)
-        total = len(CLASSES) * (settings.videos_per_class + settings.val_videos_per_class)
-        say(f"rendering {total} videos into {final}")
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".demo.", dir=root) as workshop:
-            write_dataset(Path(workshop, "new"), settings, jobs)
-            put_in_place(Path(workshop, "new"), final, Path(workshop, "old"))
-    except OSError as error:
-        raise InputError(f"{final} cannot be read or written: {error}") from error
-    except BrokenProcessPool as error:
-        raise InputError(
-            f"a rendering process was killed, perhaps for memory: --jobs {jobs} may be too many"
-        ) from error
-    say(f"{final} is complete")
-    return final
+def video_name(split: str, label: int, number: int) -> str:
+    return f"{split}_{label:02d}_{number:04d}"
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 def put_in_place(new: Path, final: Path, old: Path) -> None:
     """Give `new` the name `final`; what stood there goes to `old`, and comes back if that fails."""
-    had_one = final.exists()
-    if had_one:
+    if final.exists():
         final.rename(old)
     try:
         new.replace(final)
     except BaseException:
-        if had_one:
+        if old.exists():
             old.rename(final)
         raise
 
 
-# ---------------------------------------------------------------------------------------------- the command
-
-
-def usable_cores() -> int:
-    """Cores this process may use, which in a container may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Raises InputError that lists every number out of range."""
-    parser = argparse.ArgumentParser(description="Render the demo data set (see the head of this file).")
-    root = Path(os.environ.get("FEXNET_DATASETS") or "dataset")
-    where = "folder of all data sets; demo/ is made in it (default: $FEXNET_DATASETS, else ./dataset)"
-    parser.add_argument("--root_dataset", type=Path, default=root, metavar="DIR", help=where)
-    parser.add_argument("--videos_per_class", type=int, default=80, help="for training (default: %(default)s)")
-    parser.add_argument("--val_videos_per_class", type=int, default=25, help="for validation (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="other seed, other videos (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: the cores, %(default)s)")
-    parser.add_argument("--force", action="store_true", help="render again what is complete already")
-    args = parser.parse_args(arguments)
-    least = {"videos_per_class": 1, "val_videos_per_class": 1, "seed": 0, "jobs": 1}
-    faults = [
-        f"--{name} {getattr(args, name)}: must be {low} or more"
-        for name, low in least.items()
-        if getattr(args, name) < low
-    ]
-    if faults:
-        raise InputError("; ".join(faults))
-    return args
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    try:
-        args = parse(arguments)
-        settings = Settings(args.seed, args.videos_per_class, args.val_videos_per_class)
-        make(args.root_dataset, settings, args.jobs, args.force)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted, nothing was changed", file=sys.stderr)
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    with reported():
+        main()

@@ -8,13 +8,12 @@ Every data set has the same layout below the root of all data sets:
     <root>/<name>/frames/<path>/00001.jpg  …
 """
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.data.opposites import MirrorPolicy
 from ops.data.records import VideoRecord, read_categories, read_list
-from ops.errors import InputError
+from ops.errors import InputError, did_you_mean
 
 EXTRACT = "extract the frames and write the lists"
 FROM_VIDEOS = f"{EXTRACT}, e.g. with tools/vid2img.py"
@@ -107,9 +106,7 @@ def resolve(
     read. Raises InputError for an unknown name and for a missing or faulty category file.
     """
     if name not in CATALOG:
-        close = difflib.get_close_matches(name.lower(), CATALOG, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"Unknown data set {name!r}.{hint} Known are: {', '.join(CATALOG)}.")
+        raise InputError(f"unknown data set {name!r}{did_you_mean(name, CATALOG)}; known are {', '.join(CATALOG)}")
     folder = Path(root_dataset) / name
     category_file = folder / "category.txt"
     if not category_file.is_file():

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -135,16 +136,20 @@ def video_loader(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
-    limit: int | None = None,
     pin_memory: bool = True,
 ) -> DataLoader[Sample | Unreadable]:
-    """This process's share of the list's first `limit` videos (default: all), in order, one at a time.
+    """This process's share of the list, in order, one video at a time.
 
     A tested video has many views; unbatched, no more than two videos a worker wait in memory.
     """
-    num_items = len(dataset) if limit is None else min(limit, len(dataset))
-    sampler = EpochSampler(num_items, rank=rank, world_size=world_size)
+    sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)
     return _loader(dataset, sampler, None, _as_is, workers, pin_memory)
+
+
+def first_training_batch(dataset: VideoClips, size: int, seed: int) -> Batch:
+    """The first `size` videos of the first epoch, the same on every process, however many there are."""
+    keys = islice(EpochSampler(len(dataset), size, seed, shuffle=True), size)
+    return collate([dataset[key] for key in keys])
 
 
 def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
@@ -195,6 +200,9 @@ def _loader(
         persistent_workers=workers > 0,
         worker_init_fn=_leave_interrupts_to_the_main_process,
         pin_memory=pin_memory and torch.cuda.is_available(),
+        # The loader draws a number whenever it starts workers. From torch's own generator that would shift what
+        # dropout draws, and the result would depend on the number of workers and on where a run was resumed.
+        generator=torch.Generator(),
     )
 
 
@@ -209,4 +217,4 @@ def _too_short(num_items: int, batch_size: int, world_size: int) -> str:
         message += f" ({batch_size} on each of {world_size} processes)"
     if num_items < world_size:
         return f"{message}; use fewer processes."
-    return f"{message}; lower the batch size, at most -b {num_items // world_size} on each process."
+    return f"{message}; lower it to at most -b {num_items - num_items % world_size} in all."

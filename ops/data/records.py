@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ops.errors import InputError
 
-LISTED_FAULTS = 20  # more faults than this are counted, not shown
+LISTED_FAULTS = 1000  # more faults than this are counted, not shown
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 

@@ -13,10 +13,10 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from ops.errors import InputError
+from ops.names import TEST_CROPS
 
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)
 SNAP = 3  # pixels: a crop side nearer than this to the input size becomes it, which saves a resize
-TEST_CROPS = (1, 3, 5, 10)
 
 # In quarters of the free room (down, right): corners, centre, edge middles, quarter points.
 CROP_POSITIONS = (

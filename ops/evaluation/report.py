@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ops.errors import InputError
+from ops.files import whole
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """The result as JSON."""
-    _write(path, lambda file: file.write((json.dumps(dict(result), indent=1) + "\n").encode()))
+    with whole(path) as file:
+        file.write((json.dumps(dict(result), indent=1) + "\n").encode())
 
 
 def write_scores(
@@ -25,20 +29,20 @@ def write_scores(
 ) -> None:
     """An `.npz` with `paths` (N,), `labels` (N,), `scores` (N, K) and `categories` (K,); holds no objects."""
     arrays: dict[str, Any] = {"paths": np.array(paths), "labels": labels, "scores": scores}
-    _write(path, lambda file: np.savez(file, **arrays, categories=np.array(categories)))
+    with whole(path) as file:
+        np.savez(file, **arrays, categories=np.array(categories))
 
 
 def write_confusion(folder: Path, confusion: np.ndarray, categories: Sequence[str]) -> None:
     """`confusion_matrix.csv` and `.png` of counts (K, K): a row is a true class, a column a predicted one."""
 
-    def table(file: IO[bytes]) -> None:
-        lines = _CsvLines(file)
-        csv.writer(lines).writerows([["true \\ predicted", *categories]])
-        csv.writer(lines).writerows([name, *row] for name, row in zip(categories, confusion.tolist(), strict=True))
-
-    _write(folder / "confusion_matrix.csv", table)
-    figure = _draw(confusion, categories)
-    _write(folder / "confusion_matrix.png", lambda file: figure.savefig(file, format="png", dpi=100))
+    text = io.StringIO(newline="")
+    rows = zip(categories, confusion.tolist(), strict=True)
+    csv.writer(text).writerows([["true \\ predicted", *categories], *([name, *row] for name, row in rows)])
+    with whole(folder / "confusion_matrix.csv") as file:
+        file.write(text.getvalue().encode())
+    with whole(folder / "confusion_matrix.png") as file:
+        _draw(confusion, categories).savefig(file, format="png", dpi=100)
 
 
 def _draw(confusion: np.ndarray, categories: Sequence[str]) -> Figure:
@@ -60,23 +64,23 @@ def _draw(confusion: np.ndarray, categories: Sequence[str]) -> Figure:
     return figure
 
 
-class _CsvLines:
-    """Text for csv.writer, on a binary file."""
+def write_challenge(path: Path, paths: Sequence[str], scores: np.ndarray, categories: Sequence[str], top: int) -> None:
+    """Predictions as the Something-Something challenges want them, a line a video.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
+    `top` 1: `name;category` (V1, Jester). `top` 5: `name;c1;…;c5` with class indices (V2).
+    """
+    best = np.argsort(-scores, axis=1)[:, :top]  # (N, top)
+    named = (([categories[c] for c in row] if top == 1 else map(str, row)) for row in best.tolist())
+    with whole(path) as file:
+        file.write("".join(";".join([name, *row]) + "\n" for name, row in zip(paths, named, strict=True)).encode())
 
-    def write(self, text: str) -> None:
-        self.file.write(text.encode())
 
-
-def _write(path: Path, fill: Callable[[IO[bytes]], Any]) -> None:
-    """Writes through a temporary file beside `path`, so that nothing half-written has its name."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            fill(file)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} could not be written: {error}") from error
+def check_writable(paths: Sequence[Path]) -> None:
+    """Makes the folders of the files to come; an InputError now, and not after hours of testing, if it can't."""
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: its folder can't be made: {error}") from error
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path}: can't be written there; name another file")

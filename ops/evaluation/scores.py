@@ -14,10 +14,9 @@ from torch import nn
 
 from ops.errors import InputError
 from ops.running.distributed import Place
-from ops.running.precision import Precision
 
 # Frames forwarded at once on one device: enough to keep it busy, few enough to bound the memory.
-FRAMES_AT_ONCE = {"cpu": 64, "cuda": 512}
+FRAMES_AT_ONCE = {"cpu": 64, "cuda": 256}
 
 
 @dataclass
@@ -42,7 +41,6 @@ def score_videos(
     model: nn.Module,
     videos: Iterable[Any],
     place: Place,
-    precision: Precision,
     batch_size: int,
     views_per_forward: int | None,
     on_video: Callable[[int, str], None] = lambda *_: None,
@@ -59,7 +57,7 @@ def score_videos(
     waiting: list[Any] = []
 
     def forward() -> None:
-        means = _mean_scores(model, [v.clip for v in waiting], place, precision, views_per_forward)
+        means = _mean_scores(model, [v.clip for v in waiting], place, views_per_forward)
         rows.extend((v.index, v.label, scores) for v, scores in zip(waiting, means.tolist(), strict=True))
         waiting.clear()
 
@@ -82,11 +80,10 @@ def score_videos(
 
 
 def _mean_scores(
-    model: nn.Module, clips: list[torch.Tensor], place: Place, precision: Precision, views_per_forward: int | None
+    model: nn.Module, clips: list[torch.Tensor], place: Place, views_per_forward: int | None
 ) -> torch.Tensor:
-    """The mean scores (N, K), float32 or wider, of the N videos whose views are `clips`, each (V, T, C, H, W)."""
+    """The mean scores (N, K) of the N videos whose views are `clips`, each (V, T, C, H, W)."""
     views = torch.cat(clips)  # (N·V, T, C, H, W)
     pieces = views.split(views_per_forward or len(views))
-    with precision.autocast():
-        scores = torch.cat([precision.full(model(piece.to(place.device, non_blocking=True))) for piece in pieces])
+    scores = torch.cat([model(piece.to(place.device)) for piece in pieces])
     return scores.unflatten(0, (len(clips), -1)).mean(dim=1).cpu()  # (N·V, K) to (N, K)

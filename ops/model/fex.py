@@ -198,7 +198,8 @@ def initialise_from_data(model: nn.Module, clips: torch.Tensor) -> int:
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     try:
-        with torch.random.fork_rng():  # dropout draws here, and must not shift what training draws
+        # Dropout draws here, and must not shift what training draws.
+        with torch.random.fork_rng([clips.device] if clips.is_cuda else []):
             model.train()(clips)
     finally:
         model.train(was_training)

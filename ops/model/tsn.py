@@ -20,7 +20,10 @@ from ops.model.surgery import patch_fex, patch_shift
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Everything that says which network it is; stored in every checkpoint."""
+    """Everything that says which network it is; stored in every checkpoint.
+
+    What has no effect is set to its default, so that equal networks have equal options.
+    """
 
     num_classes: int
     num_segments: int = 8
@@ -34,6 +37,17 @@ class NetworkOptions:
     dropout: float = 0.5
     consensus_type: str = "avg"
     partial_bn: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.shift:
+            self._reset("shift_div", "shift_place", fex="off")
+        if self.fex == "off":
+            self._reset("fex_init")
+
+    def _reset(self, *names: str, **values: Any) -> None:
+        defaults = {name: self.__dataclass_fields__[name].default for name in names}
+        for name, value in {**defaults, **values}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def has_fex(self) -> bool:
@@ -56,24 +70,32 @@ class TSN(nn.Module):
         super().__init__()
         self.options = options
         self.patched = patched
+        self.input = backbone.input
         self.input_stage = InputStage(backbone.input)
         self.base_model = backbone.net
-        setattr(self.base_model, backbone.classifier, nn.Dropout(options.dropout))
-        self.new_fc = nn.Linear(backbone.feature_dim, options.num_classes)
-        nn.init.normal_(self.new_fc.weight, 0, 0.001)
-        nn.init.zeros_(self.new_fc.bias)
+        classifier = nn.Linear(backbone.feature_dim, options.num_classes)
+        nn.init.normal_(classifier.weight, 0, 0.001)
+        nn.init.zeros_(classifier.bias)
+        # Without dropout the classifier stands in the backbone's own place, and published checkpoints name it so.
+        own_place = options.dropout == 0
+        setattr(self.base_model, backbone.classifier, classifier if own_place else nn.Dropout(options.dropout))
+        self.new_fc = nn.Identity() if own_place else classifier
+        self.classifier_name = f"base_model.{backbone.classifier}" if own_place else "new_fc"
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
         self._freeze_norms()
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """`(N, T, C, H, W)`, uint8 pixels or normalised floating point, to scores `(N, K)`."""
-        if clips.ndim != 5 or clips.shape[1] != self.options.num_segments:
-            raise ValueError(f"expected clips (N, T={self.options.num_segments}, C, H, W), got {tuple(clips.shape)}")
+        """`(N, T, C, H, W)` or `(N, T·C, H, W)`, uint8 pixels or normalised floating point, to scores `(N, K)`."""
+        T = self.options.num_segments
+        if clips.ndim == 4 and clips.shape[1] % T == 0:
+            clips = clips.unflatten(1, (T, -1))  # (N, T·C, H, W) to (N, T, C, H, W)
+        if clips.ndim != 5 or clips.shape[1] != T:
+            raise ValueError(f"expected clips (N, T={T}, C, H, W) or (N, T·C, H, W), got {tuple(clips.shape)}")
         frames = self.input_stage(clips.flatten(0, 1))  # (N·T, C, H, W)
         scores = self.new_fc(self.base_model(frames))  # (N·T, K)
-        return scores.unflatten(0, (-1, clips.shape[1])).mean(dim=1)
+        return scores.unflatten(0, (-1, T)).mean(dim=1)
 
     def train(self, mode: bool = True) -> TSN:
         """Training mode; with partial BN the backbone's frozen BatchNorms stay in evaluation mode."""
@@ -82,6 +104,11 @@ class TSN(nn.Module):
             for norm in self._frozen_norms():
                 norm.eval()
         return self
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The linear layer that scores every frame."""
+        return self.get_submodule(self.classifier_name)
 
     def fex_blocks(self) -> list[FEX | ReleasedFEX]:
         """The FEX blocks, in the network's order."""
@@ -139,8 +166,10 @@ class InputStage(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, C, H, W)` to the same shape in the network's dtype, channels last in memory."""
         frames = frames.contiguous(memory_format=torch.channels_last)
+        if frames.is_floating_point():
+            return frames.to(self.scale.dtype)
         if frames.dtype != torch.uint8:
-            return frames
+            raise TypeError(f"expected uint8 pixels or normalised floating point, got {frames.dtype}")
         return torch.addcmul(self.offset, frames.to(self.scale.dtype), self.scale)
 
 

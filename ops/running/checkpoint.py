@@ -8,9 +8,7 @@ its options.
 
 from __future__ import annotations
 
-import os
 import pickle
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +19,10 @@ import torch
 from torch import nn
 
 from ops.errors import InputError
+from ops.files import whole
 from ops.running.published import published_dataset, published_network, rename_published
 
-# Options that the tensors don't depend on: a resumed or tested network may have others.
-TRAINING_ONLY = ("fex_init", "dropout", "partial_bn", "num_classes")
-DAMAGED = "damaged or no checkpoint: copy or train it again"
+CLASSIFIERS = ("new_fc.", "base_model.fc.")
 LATEST, BEST = "ckpt.pth", "ckptbest.pth"
 FORMAT = 1
 
@@ -43,18 +40,22 @@ class Checkpoint:
     @property
     def dataset(self) -> str:
         """The data set it was trained on."""
-        return self.training["dataset"] if self.training else published_dataset(self.path)
+        return str(self.training["dataset"]) if self.training else published_dataset(self.path)
+
+    @property
+    def input_size(self) -> int:
+        """The side of the crops it was trained on, in pixels."""
+        return int(self.training.get("input_size", 224))
+
+    def has_classes(self, dataset: str, categories: Sequence[str]) -> bool:
+        """Its classifier tells these classes apart: by its class names or, where it has none, by its data set."""
+        return self.categories == list(categories) if self.categories else self.dataset == dataset
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` to `path` through a temporary file, so that a crash leaves the former one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
+    with whole(path) as file:
         torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -71,8 +72,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if "format" not in content:
         state = rename_published(state)
         return Checkpoint(path, state, published_network(path, state))
-    if content["format"] > FORMAT:
-        raise InputError(f"{path}: written by a newer version (format {content['format']}): update FEXNet")
+    if content["format"] != FORMAT:
+        raise InputError(f"{path}: format {content['format']!r}, this version reads {FORMAT}: update FEXNet")
+    if missing := {"network", "categories", "dataset"} - content.keys():
+        raise InputError(f"{path}: not a checkpoint: {', '.join(sorted(missing))} missing")
     return Checkpoint(path, state, content.pop("network"), content.pop("categories"), content)
 
 
@@ -124,21 +127,29 @@ def refuse_other_categories(checkpoint: Checkpoint, categories: Sequence[str]) -
     )
 
 
-def refuse_other_network(checkpoint: Checkpoint, options: Mapping[str, Any]) -> None:
-    """Raises InputError naming every option of the network (fields of `NetworkOptions`) that differs."""
-    differ = [k for k, v in checkpoint.network.items() if k not in TRAINING_ONLY and options.get(k) != v]
+def refuse_other_network(checkpoint: Checkpoint, options: Mapping[str, Any], to_train: bool) -> None:
+    """Raises InputError naming every option of the network (fields of `NetworkOptions`) that differs.
+
+    `to_train`: those too that matter in training only.
+    """
+    ignored = {"num_classes", "fex_init"} | (set() if to_train else {"dropout", "partial_bn"})
+    differ = [k for k, v in checkpoint.network.items() if k not in ignored and options.get(k) != v]
     if differ:
         pairs = "; ".join(f"{k} is {checkpoint.network[k]!r} there and {options.get(k)!r} here" for k in differ)
         raise InputError(f"{checkpoint.path}: another network than the flags ask for: {pairs}; give the same flags")
 
 
-def load_matching_weights(network: nn.Module, checkpoint: Checkpoint) -> tuple[list[str], list[str], list[str]]:
+def load_matching_weights(
+    network: nn.Module, checkpoint: Checkpoint, with_classifier: bool
+) -> tuple[list[str], list[str], list[str]]:
     """Loads what fits by name and shape, for `--tune_from`; returns the names loaded, left out and left fresh."""
     own, given = network.state_dict(), checkpoint.state_dict
+    if not with_classifier:
+        given = {name: value for name, value in given.items() if not name.startswith(CLASSIFIERS)}
     given = {_name_in(own, name): value for name, value in given.items()}
     loaded = [name for name in own if name in given and own[name].shape == given[name].shape]
     network.load_state_dict({name: given[name] for name in loaded}, strict=False)
-    left_out = [name for name in given if name not in loaded]
+    left_out = [name for name in checkpoint.state_dict if _name_in(own, name) not in loaded]
     fresh = [name for name in own if name not in loaded]
     return loaded, left_out, fresh
 
@@ -162,17 +173,15 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not re.search(r"global|unrecognized function|can only build", str(error), re.IGNORECASE):
-            raise InputError(f"{path}: {DAMAGED} ({_cause(error)})") from error
         raise InputError(
-            f"{path}: refused: besides tensors it holds objects that would run code when loaded ({_cause(error)}). A "
-            "checkpoint needs tensors, numbers, text, lists and dicts only: have its maker save it so"
+            f"{path}: refused: it is damaged, or holds objects other than tensors, numbers, text, lists and dicts, "
+            f"which could run code when loaded ({_cause(error)}). Copy it again, or have its maker save it without them"
         ) from error
     except Exception as error:
-        raise InputError(f"{path}: {DAMAGED} ({_cause(error)})") from error
+        raise InputError(f"{path}: damaged or no checkpoint: copy or train it again ({_cause(error)})") from error
 
 
 def _cause(error: Exception) -> str:
     """What torch found, without its advice to load the file unsafely."""
     text = str(error).split("WeightsUnpickler error:")[-1].strip()
-    return (text.splitlines() or [type(error).__name__])[0][:200]
+    return (text.splitlines() or [type(error).__name__])[0].split(". ")[0][:200]

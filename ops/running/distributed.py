@@ -97,6 +97,8 @@ def joined(gpus: list[int] | None) -> Iterator[Place]:
         return
     if gpus is not None:
         raise InputError("--gpus and torchrun exclude each other: set CUDA_VISIBLE_DEVICES for torchrun")
+    if "LOCAL_RANK" not in os.environ:
+        raise InputError(f"WORLD_SIZE is {world_size} but LOCAL_RANK is not set: start several processes with torchrun")
     local_rank = int(os.environ["LOCAL_RANK"])
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
@@ -104,11 +106,10 @@ def joined(gpus: list[int] | None) -> Iterator[Place]:
         if local_rank >= torch.cuda.device_count():
             raise InputError(f"torchrun started more processes a machine than its {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        yield Place(device, dist.get_rank(), world_size)
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    yield Place(device, dist.get_rank(), world_size)
+    # Not after an error: the other processes may be waiting in a collective; this one's end lets torchrun end them.
+    dist.destroy_process_group()
 
 
 def _alone(gpus: list[int] | None) -> Place:
@@ -116,4 +117,7 @@ def _alone(gpus: list[int] | None) -> Place:
     if wrong := [g for g in gpus or [] if not 0 <= g < count]:
         raise InputError(f"--gpus {' '.join(map(str, wrong))}: this machine has {count} GPUs, numbered from 0")
     chosen = tuple(range(count) if gpus is None else gpus)
-    return Place(torch.device("cuda", chosen[0]) if chosen else torch.device("cpu"), gpus=chosen)
+    if not chosen:
+        return Place(torch.device("cpu"))
+    torch.cuda.set_device(chosen[0])
+    return Place(torch.device("cuda", chosen[0]), gpus=chosen)

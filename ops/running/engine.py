@@ -19,7 +19,6 @@ from torch import nn
 
 from ops.errors import InputError
 from ops.running.distributed import Place
-from ops.running.precision import Precision
 
 
 def count_top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
@@ -102,7 +101,6 @@ class Step:
     criterion: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    precision: Precision
     clip_gradient: float | None = None
 
     def __call__(
@@ -110,9 +108,7 @@ class Step:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimizer step on clips (N, T, C, H, W); returns the detached loss and scores (N, K)."""
         self.optimizer.zero_grad(set_to_none=True)
-        with self.precision.autocast():
-            scores = model(clips)
-        scores = self.precision.full(scores)
+        scores = model(clips)
         loss = self.criterion(scores, labels)
         self.scaler.scale(loss).backward()
         if self.clip_gradient is not None:
@@ -137,7 +133,11 @@ def train_one_epoch(
     for number, batch in enumerate(_timed(loader, meters)):
         meters.skipped += len(batch.unreadable)
         if not len(batch):
-            raise InputError(f"a whole batch is unreadable; the first of it: {batch.unreadable[0].reason}")
+            if place.world_size > 1:  # the other processes wait for this one's gradient
+                raise InputError(
+                    f"a process's whole batch is unreadable; the first of it: {batch.unreadable[0].reason}"
+                )
+            continue
         batch = batch.to(place.device)
         loss, scores = step(model, batch.clips[:, 0], batch.labels)  # training has one view a video
         meters.add(loss, scores, batch.labels)
@@ -146,9 +146,7 @@ def train_one_epoch(
 
 
 @torch.inference_mode()
-def validate(
-    model: nn.Module, loader: Iterable[Any], criterion: nn.Module, precision: Precision, place: Place
-) -> dict[str, float]:
+def validate(model: nn.Module, loader: Iterable[Any], criterion: nn.Module, place: Place) -> dict[str, float]:
     """Loss and accuracy over `loader`, which yields each process its own share: every video counts once."""
     model.eval()
     meters = Meters()
@@ -157,9 +155,7 @@ def validate(
         if not len(batch):
             continue
         batch = batch.to(place.device)
-        with precision.autocast():
-            scores = model(batch.clips[:, 0])
-        scores = precision.full(scores)
+        scores = model(batch.clips[:, 0])
         meters.add(criterion(scores, batch.labels), scores, batch.labels)
     return meters.statistics(place)
 

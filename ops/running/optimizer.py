@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str
                 group = f"new_conv_{kind}"
             elif module is first_conv:
                 group = f"first_conv_{kind}"
-            elif module is network.new_fc and classifier_lr5:
+            elif module is network.classifier and classifier_lr5:
                 group = "lr5_weight" if kind == "weight" else "lr10_bias"
             else:
                 group = f"normal_{kind}"
@@ -72,6 +73,17 @@ def build_optimizer(
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
     set_learning_rate(optimizer, lr)
     return optimizer
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
+    """Momentum as it was when `state` was saved; decay and momentum's factor stay as built. InputError if unfit."""
+    built = [{k: group[k] for k in ("weight_decay", "momentum")} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise InputError(f"--resume {path}: its optimizer is of another network or other flags ({error})") from error
+    for group, values in zip(optimizer.param_groups, built, strict=True):
+        group.update(values)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ops.errors import InputError
 
@@ -22,21 +22,35 @@ class Precision:
         """As `--amp` names it."""
         return {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """The context of a forward pass."""
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
-
-    def full(self, scores: torch.Tensor) -> torch.Tensor:
-        """Scores out of autocast's format: losses and averages are taken in the weights' own."""
-        return scores if self.dtype is None else scores.float()
-
     def scaler(self) -> torch.amp.GradScaler:
         """A loss scaler, which does nothing unless the format is fp16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
 
+class InPrecision(nn.Module):
+    """`network`, its forward pass in mixed precision, its scores in the weights' format again.
+
+    The context is entered in here, and not around the call, because DataParallel's threads would not inherit it.
+    """
+
+    def __init__(self, network: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.network = network
+        self.precision = precision
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Clips (N, T, C, H, W) to scores (N, K)."""
+        dtype = self.precision.dtype
+        if dtype is None:
+            return self.network(clips)
+        with torch.autocast(clips.device.type, dtype=dtype):
+            return self.network(clips).float()
+
+
 def choose_precision(amp: str, device: torch.device) -> Precision:
     """`auto` takes bf16 where the hardware has it, fp16 on other GPUs, and nothing on other CPUs."""
+    # What --amp off promises is float32, also in the convolutions of newer GPUs.
+    torch.backends.cudnn.allow_tf32 = amp != "off"
     if amp == "auto":
         if has_bf16(device):
             return Precision(device, torch.bfloat16)

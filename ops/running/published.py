@@ -64,8 +64,9 @@ def published_network(path: Path, state: dict[str, torch.Tensor]) -> dict[str, A
         raise InputError(
             f"{path}: the tensors have a shift, the name has no '_shift<div>_<place>': name it as published"
         )
-    return {
-        "num_classes": state["new_fc.weight"].shape[0],
+    values = {"dropout": 0.0} if _classifier(state) == "base_model.fc.weight" else {}
+    return values | {
+        "num_classes": state[_classifier(state)].shape[0],
         "num_segments": int(match["segments"]),
         "modality": match["modality"],
         "arch": arch,
@@ -92,6 +93,11 @@ def _run_name(path: Path) -> re.Match[str]:
     )
 
 
+def _classifier(state: dict[str, torch.Tensor]) -> str:
+    """The classifier's weight; published networks trained without dropout have it in the backbone's own place."""
+    return "new_fc.weight" if "new_fc.weight" in state else "base_model.fc.weight"
+
+
 def _has_fex(state: dict[str, torch.Tensor]) -> bool:
     return any(".temporal.segregation." in name for name in state)
 
@@ -100,6 +106,6 @@ def _arch(path: Path, state: dict[str, torch.Tensor]) -> str:
     blocks = {int(m[1]) for name in state if (m := re.match(r"base_model\.layer3\.(\d+)\.", name))}
     bottleneck = any(re.match(r"base_model\.layer3\.0\..*conv3\.", name) for name in state)
     arch = (BOTTLENECK_LAYER3 if bottleneck else BASIC_LAYER3).get(len(blocks))
-    if arch is None or "new_fc.weight" not in state:
+    if arch is None or _classifier(state) not in state:
         raise InputError(f"{path}: its tensors are not those of a video network around a ResNet of torchvision's")
     return arch

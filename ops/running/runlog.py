@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -17,11 +19,14 @@ import torchvision
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from ops.files import whole
+
 logger = logging.getLogger(__name__)
 
 
-def start_logging(is_main: bool) -> None:
+def start_logging() -> None:
     """One handler, on the main process: progress goes to standard error, results are printed by the programs."""
+    is_main = os.environ.get("RANK", "0") == "0"  # torchrun's; known before the processes have met
     root = logging.getLogger()
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         root.addHandler(_Console())
@@ -76,18 +81,18 @@ class Progress:
 
 
 class RunLog:
-    """The log folder of one run. With `resume_at`, lines of that epoch and later ones are dropped first."""
+    """The log folder of one run. With `after`, a resumed run's finished epochs, later lines are dropped first."""
 
-    def __init__(self, folder: Path, options: Mapping[str, Any], resume_at: int | None = None) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Any], after: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.table = folder / "log.csv"
-        self.rows = self._read(resume_at) if resume_at is not None else []
+        self.rows = self._read(after) if after is not None else []
         (folder / "options.json").write_text(json.dumps(dict(options), indent=1) + "\n", encoding="utf-8")
         (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n", encoding="utf-8")
-        if resume_at is None:
+        if after is None:
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()
-        self.board = SummaryWriter(str(folder), purge_step=resume_at)
+        self.board = SummaryWriter(str(folder), purge_step=None if after is None else after + 1)
 
     def add(self, epoch: int, rate: float, trained: Mapping[str, float], checked: Mapping[str, float] | None) -> None:
         """A line of the table and a point of each curve: the learning rate, the two passes' statistics."""
@@ -95,23 +100,19 @@ class RunLog:
         values |= {f"val_{k}": checked[k] if checked else None for k in trained}
         row = {"epoch": str(epoch)} | {k: "" if v is None else f"{v:.6g}" for k, v in values.items()}
         self.rows.append(row)
-        temporary = self.table.with_name(".log.csv.partial")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            writer.writeheader()
-            writer.writerows(self.rows)
-        temporary.replace(self.table)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with whole(self.table) as file:
+            file.write(text.getvalue().encode())
         for name, value in values.items():
             if value is not None:
                 self.board.add_scalar(name.replace("_", "/", 1), value, epoch)
         self.board.flush()
 
-    def close(self) -> None:
-        """Ends TensorBoard's file."""
-        self.board.close()
-
-    def _read(self, before: int) -> list[dict[str, str]]:
+    def _read(self, after: int) -> list[dict[str, str]]:
         if not self.table.is_file():
             return []
         with self.table.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) < before]
+            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= after]

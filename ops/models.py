@@ -1,0 +1,49 @@
+"""The door for Python programs: a trained network from its checkpoint.
+
+from ops.models import load_model
+model, info = load_model("checkpoint/<run's name>/ckptbest.pth")
+scores = model(clips)  # uint8 (N, T·3, H, W) to (N, classes)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ops.model.tsn import TSN, build_network, network_options
+from ops.running.checkpoint import load_weights, read_checkpoint
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TSN, dict[str, Any]]:
+    """The network of an own or a published checkpoint, in evaluation mode on `device`, and what to know of it.
+
+    The model takes clips `(N, T·3, H, W)` or `(N, T, 3, H, W)`, uint8 pixels (normalised inside) or normalised
+    floating point, and gives scores `(N, classes)`, computed in the model's dtype.
+
+    `info`: `classes` (names, or None where the file has none), `num_class`, `num_segments`, `arch`, `modality`,
+    `shift`, `shift_div`, `shift_place`, `fex` (`paper`, `released` or `off`), `input_size` in pixels, `mean` and
+    `std` (a value a channel, for pixels divided by 255).
+
+    Raises InputError for a missing, damaged, unsafe or unknown file.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    options = network_options(checkpoint.network)
+    model = build_network(options)
+    load_weights(model, checkpoint)
+    info = {
+        "classes": checkpoint.categories or None,
+        "num_class": options.num_classes,
+        "num_segments": options.num_segments,
+        "arch": options.arch,
+        "modality": options.modality,
+        "shift": options.shift,
+        "shift_div": options.shift_div,
+        "shift_place": options.shift_place,
+        "fex": options.fex,
+        "input_size": checkpoint.input_size,
+        "mean": model.input.mean,
+        "std": model.input.std,
+    }
+    return model.to(device).eval(), info

@@ -1,0 +1,101 @@
+"""Work on many videos by several processes: results as they come, progress, a quiet end at Ctrl-C."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from ops.errors import InputError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Results = Generator[tuple[Task, Result], None, None]
+
+AHEAD = 4  # tasks handed out for each process: a data set has up to millions
+LINES = 20  # of progress in all, where there is no terminal for a bar
+
+_stop: Event | None = None  # in a worker process: set when the main one gives up
+
+
+def usable_cores() -> int:
+    """Cores this process may use, which in a container may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_parallel(work: Callable[[Task], Result], tasks: Collection[Task], jobs: int) -> Results[Task, Result]:
+    """Each task with what `work` makes of it, as they come, by `jobs` processes; on the way it says how far it is.
+
+    Use it within `contextlib.closing`: on an exception, Ctrl-C among them, the work at hand has then ended before
+    the caller tidies up. Long work asks `stop_if_told` now and then. Raises InputError if a process is killed.
+    """
+    total = len(tasks)
+    jobs = min(jobs, total)
+    made = _by_processes(work, tasks, jobs) if jobs > 1 else ((task, work(task)) for task in tasks)
+    with closing(made), tqdm(total=total, unit="video", disable=None) as bar:  # None: only on a terminal
+        for count, pair in enumerate(made, start=1):
+            yield pair
+            bar.update()
+            if bar.disable and count * LINES // total > (count - 1) * LINES // total:
+                print(f"{count} of {total} videos", file=sys.stderr, flush=True)
+
+
+def stop_if_told() -> None:
+    """Ends the task at hand in a worker process when the main one was interrupted."""
+    if _stop is not None and _stop.is_set():
+        raise KeyboardInterrupt
+
+
+def _by_processes(work: Callable[[Task], Result], tasks: Collection[Task], jobs: int) -> Results[Task, Result]:
+    context = get_context("spawn")  # fork is not safe beside the threads of a decoder or of PyTorch
+    stop = context.Event()
+    queue = iter(tasks)
+    waiting: dict[Future[Result], Task] = {}
+    with ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool:
+        try:
+            while True:
+                with _interrupts_held():
+                    for task in itertools.islice(queue, AHEAD * jobs - len(waiting)):
+                        waiting[pool.submit(work, task)] = task
+                if not waiting:
+                    return
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(future), future.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a process was killed: perhaps for memory (fewer --jobs need less), or a video crashes its decoder "
+                "(with --jobs 1 it does so at the culprit)"
+            ) from None
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(stop: Event) -> None:
+    """A terminal's Ctrl-C reaches every process; the workers leave it to the main one, which sets `stop`."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Puts Ctrl-C off. Processes started meanwhile inherit that: none dies loudly before `_start_worker`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -65,7 +65,7 @@ def test_unknown_name_offers_the_nearest(tmp_path: Path, name: str, meant: str) 
 
 
 def test_unknown_name_unlike_any(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Unknown data set 'zzz'\. Known are"):
+    with pytest.raises(InputError, match=r"unknown data set 'zzz'; known are"):
         resolve("zzz", tmp_path)
 
 

@@ -43,7 +43,7 @@ def own_imports(path: Path) -> set[str]:
 def forbidden(module: str, imported: set[str]) -> set[str]:
     """Those of `imported` that the module `module` must not import."""
     room = next((r for r in ROOMS if module == r or module.startswith(f"{r}.")), None)
-    allowed = set(ROOMS) if module in ENTRY_POINTS else ROOMS[room or ""] | {room or ""}
+    allowed = set(ROOMS) if module in ENTRY_POINTS else ROOMS.get(room or "", set()) | {room or ""}
     allowed = allowed | (PLAIN if room != "archs" else set())
     return {name for name in imported if not any(name == a or name.startswith(f"{a}.") for a in allowed)}
 

@@ -229,7 +229,7 @@ def shifted_twin(network: TSN) -> TSN:
 def test_a_fresh_fexnet_is_the_shift_in_evaluation(arch: str, form: str) -> None:
     network = build_network(replace(SMALL, arch=arch, fex=form))
     assert len(network.fex_blocks()) == {"resnet18": 6, "resnet50": 13}[arch]
-    nn.init.normal_(network.new_fc.weight)  # so that the scores are not all nearly nought
+    nn.init.normal_(network.classifier.weight)  # so that the scores are not all nearly nought
     clips = torch.randn(2, 4, 3, 64, 64)
     with torch.no_grad():
         ours, theirs = network.eval()(clips), shifted_twin(network).eval()(clips)
@@ -239,7 +239,7 @@ def test_a_fresh_fexnet_is_the_shift_in_evaluation(arch: str, form: str) -> None
 @pytest.mark.parametrize("partial_bn", [False, True])
 def test_after_initialisation_from_data_it_is_the_shift_in_training_too(partial_bn: bool) -> None:
     network = build_network(replace(SMALL, partial_bn=partial_bn, dropout=0.0))
-    nn.init.normal_(network.new_fc.weight)
+    nn.init.normal_(network.classifier.weight)
     clips = torch.randn(2, 4, 3, 64, 64)
     twin = shifted_twin(network)
     with torch.no_grad():

@@ -51,14 +51,14 @@ def test_names_file_line_text_and_reason(tmp_path: Path, line: str, reason: str)
 
 
 def test_reports_all_faults_at_once_and_counts_the_rest(tmp_path: Path) -> None:
-    path = written(tmp_path, "good 3 0\n" + "bad\n" * 57)
+    path = written(tmp_path, "good 3 0\n" + "bad\n" * 1037)
     with pytest.raises(InputError) as caught:
         read_list(path, 1)
     message = str(caught.value)
-    assert "57 faulty lines" in message
+    assert "1037 faulty lines" in message
     assert f"{path}:2:" in message
-    assert f"{path}:21:" in message
-    assert f"{path}:22:" not in message
+    assert f"{path}:1001:" in message
+    assert f"{path}:1002:" not in message
     assert message.endswith("and 37 more")
 
 

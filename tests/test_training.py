@@ -65,7 +65,7 @@ def test_golden_training_steps(golden: Path, name: str) -> None:
     network, keys = golden_network(golden, name, o)
     optimizer = build_optimizer(network, o["lr"], o["momentum"], o["weight_decay"], o["classifier_lr5"])
     precision = Precision(torch.device("cpu"), None)
-    step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), precision, o["clip_gradient"])
+    step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), o["clip_gradient"])
     clips = clip(golden, 11, 2, o["num_segments"], 64)
     labels = torch.tensor(o["labels"])
     for expected in described["steps"]:

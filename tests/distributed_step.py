@@ -19,7 +19,7 @@ from ops.running.precision import InPrecision, Precision
 
 
 def step_on(network: TSN, model: nn.Module, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The first convolution's weights after one step. BatchNorms are frozen: their statistics are each process's own."""
+    """The first convolution's weights after one step; BatchNorms are frozen, as each process has its own statistics."""
     optimizer = build_optimizer(network, lr=0.1, momentum=0.9, weight_decay=5e-4)
     step = Step(nn.CrossEntropyLoss(), optimizer, Precision(torch.device("cpu"), None).scaler(), clip_gradient=1.0)
     step(model.eval(), clips, labels)

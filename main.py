@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.evaluate:
             evaluate(args, data, network, place)
         else:
+            logger.info("%s", network.describe_training())
             train(args, data, network, place, start)
 
 
@@ -145,7 +146,7 @@ def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
     checkpoint = files.read_checkpoint(Path(args.resume))
     if not args.evaluate and "optimizer" not in checkpoint.training:
         raise InputError(f"--resume {args.resume}: it has weights only; start a run from it with --tune_from")
-    files.refuse_other_categories(checkpoint, data.categories)
+    files.refuse_other_classes(checkpoint, data.name, data.categories)
     files.refuse_other_network(checkpoint, asdict(network.options), to_train=not args.evaluate)
     files.load_weights(network, checkpoint)
     return Start(resumed=checkpoint, classifier_lr5=checkpoint.training.get("classifier_lr5", True))

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with joined(args.gpus) as place:
         data = resolve(args.dataset, args.root_dataset, val_list=args.test_list, root_path=args.root_path)
         checkpoint = files.read_checkpoint(Path(args.weights))
-        files.refuse_other_categories(checkpoint, data.categories)
+        files.refuse_other_classes(checkpoint, data.name, data.categories)
         network = build(args, checkpoint).to(place.device)
         records = data.val_records()[: args.max_num if args.max_num > 0 else None]
         options = view_options(args, checkpoint, network)

@@ -10,7 +10,8 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
   shift
 fi
 cd "$(dirname "$0")"
-[ -z "${VIRTUAL_ENV:-}" ] && [ -e .venv ] && . .venv/bin/activate
+activate() { . scripts/environment.sh; }  # in a function, so that it does not see this script's arguments
+activate
 
 found=$(python - "$weights" <<'PY'
 import sys

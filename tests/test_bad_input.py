@@ -181,7 +181,7 @@ def test_a_published_checkpoint_of_another_number_of_classes(demo: Path, golden:
     keys = json.loads((golden / "end_to_end" / "tsm.json").read_text())["keys"]
     weights = demo / "TSM_something_RGB_resnet18_shift8_blockres_avg_segment4_e50.pth"
     save_published(weights, golden, keys)
-    with pytest.raises(InputError, match="11 classes; this data set has 12"):
+    with pytest.raises(InputError, match="11 classes there, 12 here"):
         evaluate(demo, weights)
     with pytest.raises(InputError, match="--tune_from"):
         train(demo, "--shift", "--fex=off", "--resume", str(weights))
@@ -276,6 +276,14 @@ def test_results_that_cannot_be_written_are_refused_before_the_work(demo: Path, 
 def test_processes_started_without_torchrun() -> None:
     done = python("main.py", "demo", "RGB", WORLD_SIZE="2")
     assert done.returncode == 2 and "torchrun" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_published_checkpoint_of_another_data_set_with_as_many_classes(something: Path, golden: Path) -> None:
+    keys = json.loads((golden / "end_to_end" / "tsm.json").read_text())["keys"]
+    weights = something / "TSM_somethingv2_RGB_resnet18_shift8_blockres_avg_segment4_e50.pth"
+    save_published(weights, golden, keys)
+    with pytest.raises(InputError, match="not trained on the classes of 'something', but on 'somethingv2'"):
+        evaluate(something, weights, dataset="something")
 
 
 # Flags

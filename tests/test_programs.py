@@ -139,6 +139,7 @@ def test_the_start_says_what_was_built(demo: Path, caplog: pytest.LogCaptureFixt
             train(demo, *flags, "--epochs", "1", "--store_name", str(number))
         assert expected in caplog.text
         assert "partial BN" in caplog.text
+        assert ("FEX starts as the temporal shift" in caplog.text) == ("FEX" in expected)
 
 
 def test_an_earlier_run_is_not_overwritten_unasked(demo: Path) -> None:
@@ -283,7 +284,9 @@ def test_challenge_files_and_probabilities(something: Path, golden: Path) -> Non
     weights = something / "TSM_something_RGB_resnet18_shift8_blockres_avg_segment4_e50.pth"
     save_published(weights, golden, keys)
     shutil.copytree(something / "dataset" / "something", something / "dataset" / "somethingv2")
+    shutil.copy(weights, something / weights.name.replace("something", "somethingv2"))
     for dataset in ("something", "somethingv2"):
+        weights = something / weights.name.replace("something_", f"{dataset}_")
         out = [f"--csv_file={something}/{dataset}.csv", f"--save_scores={something}/s.npz", "--softmax"]
         evaluate(something, weights, *out, dataset=dataset)
     scores = np.load(something / "s.npz")["scores"]

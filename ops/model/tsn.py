@@ -127,16 +127,20 @@ class TSN(nn.Module):
         return f"{kind} on {o.arch}, {o.num_segments} segments of {o.modality}, {o.num_classes} classes"
 
     def describe(self) -> str:
-        """The network, what was patched and how it starts, in words."""
+        """The network and what was patched, in words."""
         o, words = self.options, [self.name]
         if o.shift:
             words.append(f"shift_div {o.shift_div}, place {o.shift_place}")
             what = "FEX" if o.has_fex else "temporal shift"
             words.append(f"{what} before {len(self.patched)} modules: {', '.join(self.patched)}")
+        return "; ".join(words)
+
+    def describe_training(self) -> str:
+        """How it starts and which BatchNorms learn, in words."""
+        o = self.options
+        words = ["partial BN: all but the first BatchNorm stay frozen" if o.partial_bn else "all BatchNorms train"]
         if o.has_fex:
-            words.append(f"FEX started as {'the temporal shift' if o.fex_init == 'shift' else 'the framework does'}")
-        if o.partial_bn:
-            words.append("partial BN: all but the backbone's first BatchNorm stay frozen")
+            words.append(f"FEX starts as {'the temporal shift' if o.fex_init == 'shift' else 'the framework draws it'}")
         return "; ".join(words)
 
     def _frozen_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:

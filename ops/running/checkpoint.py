@@ -104,26 +104,24 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     network.load_state_dict(given)
 
 
-def refuse_other_categories(checkpoint: Checkpoint, categories: Sequence[str]) -> None:
-    """Raises InputError when the checkpoint knows its class names and they are not these, in this order."""
-    theirs, ours = list(checkpoint.categories), list(categories)
-    count = checkpoint.network["num_classes"]
-    if not theirs and count != len(ours):
-        raise InputError(
-            f"{checkpoint.path}: a network of {count} classes; this data set has {len(ours)}: fine-tune it here with "
-            "main.py --tune_from"
-        )
-    if not theirs or theirs == ours:
+def refuse_other_classes(checkpoint: Checkpoint, dataset: str, categories: Sequence[str]) -> None:
+    """Raises InputError when the checkpoint tells other classes apart than these, by their names and order.
+
+    A published file has no class names: there the number of classes and the data set in its own name must agree.
+    """
+    theirs, ours, count = checkpoint.categories, list(categories), checkpoint.network["num_classes"]
+    differ = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
+    if count != len(ours):
+        where = f"{count} classes there, {len(ours)} here"
+    elif differ is not None:
+        where = f"class {differ} is {theirs[differ]!r} there and {ours[differ]!r} here"
+    elif not checkpoint.has_classes(dataset, categories):
+        where = f"its name says {checkpoint.dataset}, and it has no class names: rename it if they are the same"
+    else:
         return
-    place = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
-    where = (
-        f"{len(theirs)} classes there, {len(ours)} here"
-        if place is None
-        else f"class {place} is {theirs[place]!r} there and {ours[place]!r} here"
-    )
     raise InputError(
-        f"{checkpoint.path}: trained on other classes than this data set's ({where}); it was trained on "
-        f"{checkpoint.dataset!r}: test it there, or fine-tune it here with main.py --tune_from"
+        f"{checkpoint.path}: not trained on the classes of {dataset!r}, but on {checkpoint.dataset!r} ({where}). Test "
+        "it there, or fine-tune it here with main.py --tune_from"
     )
 
 

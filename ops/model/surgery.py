@@ -13,7 +13,7 @@ from ops.model.fex_released import ReleasedFEX
 from ops.model.temporal_shift import TemporalShift, WithTemporal
 
 FEX_STAGES = ("layer2", "layer3", "layer4")
-# ResNet-101 and -152 patch only every second block: so many shifts cost more than they bring (TSM, section 4).
+# Of a ResNet whose layer3 has so many blocks (ResNet-101, -152) only every second block is patched, as published.
 DEEP_STAGE = 23
 
 

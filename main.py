@@ -32,6 +32,12 @@ from opts import run_name, training_options
 
 logger = logging.getLogger("fexnet")
 
+# Options that change what a resumed run learns: it may have others, and says so.
+LEARNING = (
+    *("lr", "lr_type", "lr_steps", "warmup_epochs", "epochs", "batch_size", "momentum", "weight_decay"),
+    *("clip_gradient", "seed", "input_size", "dense_sample", "train_list", "amp", "bad_frames"),
+)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, train."""
@@ -45,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.evaluate:
             evaluate(args, data, network, place)
         else:
-            logger.info("%s", network.describe_training())
+            logger.info("%s", network.describe_training(fex_is_fresh=any(".temporal." in t for t in start.fresh)))
             train(args, data, network, place, start)
 
 
@@ -62,6 +68,8 @@ def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place
     """All epochs: train, validate when due, log, write the checkpoint."""
     torch.backends.cudnn.benchmark = True  # all training batches have one shape: the search for the fastest pays
     name = args.store_name or (start.resumed.training["name"] if start.resumed else run_name(args))
+    if start.resumed and args.suffix and not name.endswith(args.suffix):
+        logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
     folder = Path(args.root_model) / name
     training_clips = clips(args, data, "train")
     share = place.share_of_batch(args.batch_size)
@@ -70,12 +78,9 @@ def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place
     precision = choose_precision(args.amp, place.device)
     optimizer = build_optimizer(network, args.lr, args.momentum, args.weight_decay, start.classifier_lr5)
     step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), args.clip_gradient)
-    first_epoch, best = 0, 0.0
-    if start.resumed:
-        first_epoch, best = restore(args, start.resumed, step)
-    else:
-        refuse_to_overwrite(args, folder, place)
-        start_fex_from_data(args, network, training_clips, place, start.fresh)
+    first_epoch, best = restore(args, start.resumed, step, folder) if start.resumed else (0, 0.0)
+    start_fex_from_data(args, network, training_clips, place, start.fresh)
+    refuse_to_overwrite(args, folder, place)  # last: nothing is replaced before all else has worked
     model = place.wrap(InPrecision(network, precision), find_unused=network.options.mixes_videos)
     alone = place.spread(InPrecision(network, precision))  # for validation, where processes do not meet
     said = {**vars(args), "name": name, "precision": precision.name, "devices": place.devices}
@@ -162,7 +167,8 @@ def tune(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
     logger.info("--tune_from %s: %d tensors loaded", args.tune_from, len(loaded))
     for what, tensors in (("left out", left_out), ("fresh", fresh)):
         logger.info("  %s (%d): %s", what, len(tensors), files.summarise(tensors))
-    return Start(fresh=fresh, classifier_lr5=not (args.no_fc_lr5 or same_data))
+    fresh_classifier = any(tensor.startswith(files.CLASSIFIERS) for tensor in fresh)
+    return Start(fresh=fresh, classifier_lr5=fresh_classifier and not args.no_fc_lr5)
 
 
 def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoClips:
@@ -194,7 +200,7 @@ def start_fex_from_data(
     for _ in readable([batch], args.bad_frames):
         if not len(batch):
             raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
-    count = initialise_from_data(network, batch.to(place.device).clips[:, 0])
+    count = initialise_from_data(network, batch.to(place.device).clips[:, 0], fresh)
     logger.info("FEX starts as the temporal shift: %d BatchNorms set from %d clips", count, len(batch))
 
 
@@ -204,21 +210,25 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> None:
 
 
 def refuse_to_overwrite(args: argparse.Namespace, folder: Path, place: Place) -> None:
-    """An earlier run of the same name is lost only when its owner says so; then all of it, the best weights too."""
-    if not (folder / files.LATEST).exists():
+    """What another run (or a user) left in the folder is replaced only when --overwrite says so; then all of it."""
+    resumed = Path(args.resume).resolve()
+    earlier = [file for file in (folder / files.LATEST, folder / files.BEST) if file.exists()]
+    goes_on = args.resume and (not earlier or earlier[0].resolve() == resumed)
+    if goes_on or not any(place.gather([bool(earlier)])):
         return
     if not args.overwrite:
         raise InputError(
-            f"{folder / files.LATEST} is of an earlier run of this name: go on with it (--resume "
-            f"{folder / files.LATEST}), keep both (--suffix NAME), or replace it (--overwrite)"
+            f"{folder} holds checkpoints already: go on with that run (--resume {folder / files.LATEST}), keep both "
+            "(--suffix NAME or --store_name NAME), or replace it (--overwrite)"
         )
-    place.wait()  # until every process has seen it
     if place.is_main:
-        for file in (files.BEST, files.LATEST):
-            (folder / file).unlink(missing_ok=True)
+        for file in earlier:
+            if file.resolve() != resumed:
+                file.unlink()
+    place.wait()
 
 
-def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step) -> tuple[int, float]:
+def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step, folder: Path) -> tuple[int, float]:
     """Optimizer and scaler as they were when `resumed` was written; returns the epochs done and the best top-1."""
     saved = resumed.training
     epoch = args.start_epoch or saved["epoch"]
@@ -227,11 +237,12 @@ def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step) -> 
     restore_optimizer(step.optimizer, saved["optimizer"], resumed.path)
     if saved["scaler"] and step.scaler.is_enabled():
         step.scaler.load_state_dict(saved["scaler"])
-    for option in ("lr", "lr_type", "batch_size", "weight_decay", "clip_gradient", "seed", "input_size"):
+    for option in LEARNING:
         if (now := getattr(args, option)) != (then := saved["options"].get(option)):
             logger.warning("%s: %s was %s so far and is %s from here", resumed.path, option, then, now)
     logger.info("%s: going on after epoch %d", resumed.path, epoch)
-    return epoch, saved["best_prec1"]
+    # In another folder the best so far is not there to stand for its number.
+    return epoch, saved["best_prec1"] if resumed.path.resolve().parent == folder.resolve() else 0.0
 
 
 def described(args: argparse.Namespace, data: DataSource, network: TSN, name: str, start: Start) -> dict[str, Any]:

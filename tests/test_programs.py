@@ -146,7 +146,18 @@ def test_an_earlier_run_is_not_overwritten_unasked(demo: Path) -> None:
     train(demo, "--epochs", "1")
     with pytest.raises(InputError, match="--overwrite"):
         train(demo, "--epochs", "1")
+    run = only_run(demo / "checkpoint")
+    (run / "ckpt.pth").unlink()  # as if ckptbest.pth were a published file put there
+    with pytest.raises(InputError, match="--overwrite"):
+        train(demo, "--epochs", "1")
     train(demo, "--epochs", "1", "--overwrite")
+    for flags in (
+        ["--resume", str(run / "ckptbest.pth")],  # beside a ckpt.pth, which it would replace
+        ["--resume", str(run / "ckpt.pth"), "--store_name", "other"],
+    ):
+        train(demo, "--epochs", "1", "--store_name", "other", "--overwrite")
+        with pytest.raises(InputError, match="holds checkpoints already"):
+            train(demo, "--epochs", "2", *flags)
 
 
 def test_tuning_takes_what_fits_and_says_so(demo: Path, golden: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,6 +174,40 @@ def test_tuning_takes_what_fits_and_says_so(demo: Path, golden: Path, caplog: py
 
     train(demo, *SHIFT, "--epochs", "1", "--tune_from", str(run / "ckpt.pth"), "--store_name", "again")
     assert caplog.text.count("BatchNorms set") == 1  # the second time the file gave FEX's own
+
+
+def test_without_dropout_the_classifier_is_found_wherever_it_stands(
+    demo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train(demo, *SHIFT, "--epochs", "1", "--dropout", "0", "--store_name", "first") / "first" / "ckpt.pth"
+    state = torch.load(first, weights_only=True)["state_dict"]
+    assert "base_model.fc.weight" in state and "new_fc.weight" not in state
+    with caplog.at_level(logging.INFO):
+        train(demo, *SHIFT, "--evaluate", "--resume", str(first))
+        train(demo, *SHIFT, "--epochs", "1", "--tune_from", str(first), "--store_name", "tuned", "--lr", "1e-30")
+    assert "evaluation: loss" in caplog.text and "left out (0): none" in caplog.text
+    content = torch.load(demo / "checkpoint" / "tuned" / "ckpt.pth", weights_only=True)
+    assert torch.equal(content["state_dict"]["new_fc.weight"], state["base_model.fc.weight"])
+    assert content["classifier_lr5"] is False
+    with pytest.raises(InputError, match=r"dropout is 0\.0 there and 0\.5 here"):
+        train(demo, *SHIFT, "--epochs", "2", "--resume", str(first))
+
+
+def test_tuning_finds_layers_under_another_operator(demo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = train(demo, "--epochs", "1", "--store_name", "tsn") / "tsn" / "ckpt.pth"
+    places = {"block": ["--fex", "off"], "blockres": []}
+    for place, flags in places.items():
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            tuned = ["--tune_from", str(first), "--store_name", place]
+            train(demo, "--shift", "--shift_place", place, *flags, "--epochs", "1", *tuned)
+        assert "left out (0): none" in caplog.text
+        assert ("fresh (0): none" in caplog.text) == (place == "block")
+    caplog.clear()
+    with caplog.at_level(logging.INFO):  # the first block of each stage has its FEX in the same place in both
+        tuned = ["--tune_from", str(demo / "checkpoint" / "blockres" / "ckpt.pth"), "--store_name", "inblockres"]
+        train(demo, "--shift", "--shift_place", "inblockres", "--epochs", "1", *tuned)
+    assert "3 BatchNorms set" in caplog.text
 
 
 def test_evaluation_alone(demo: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,8 @@ maps are `(N·T, C, H, W)`, the frames of a video adjacent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -174,13 +176,13 @@ class FEX(nn.Module):
 
 
 @torch.no_grad()
-def initialise_from_data(model: nn.Module, clips: torch.Tensor) -> int:
+def initialise_from_data(model: nn.Module, clips: torch.Tensor, fresh: Sequence[str] | None = None) -> int:
     """Makes every TIM's BatchNorm the identity on `clips` (N, T, C, H, W), in training mode as in evaluation.
 
     A fresh BatchNorm would standardise the foreground on the first step and so undo the shift a FEX block
     starts as. One forward pass in training mode sets each one's scale to √(σ²+ε), its bias to μ and its running
-    statistics to both, as ActNorm does (Kingma & Dhariwal 2018). Nothing else of the model changes. Returns the
-    number of BatchNorms set.
+    statistics to both, as ActNorm does (Kingma & Dhariwal 2018). Nothing else of the model changes. `fresh`: the
+    tensors that no file gave; a BatchNorm whose scale is not among them stays as it is. Returns the number set.
     """
     moments: dict[TemporalInformationModule, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -192,8 +194,8 @@ def initialise_from_data(model: nn.Module, clips: torch.Tensor) -> int:
 
     handles = [
         module.register_forward_hook(pass_through)
-        for module in model.modules()
-        if isinstance(module, TemporalInformationModule)
+        for name, module in model.named_modules()
+        if isinstance(module, TemporalInformationModule) and (fresh is None or f"{name}.bn.weight" in fresh)
     ]
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training

@@ -135,11 +135,11 @@ class TSN(nn.Module):
             words.append(f"{what} before {len(self.patched)} modules: {', '.join(self.patched)}")
         return "; ".join(words)
 
-    def describe_training(self) -> str:
-        """How it starts and which BatchNorms learn, in words."""
+    def describe_training(self, fex_is_fresh: bool) -> str:
+        """Which BatchNorms learn and how FEX starts, unless a file gave its weights, in words."""
         o = self.options
         words = ["partial BN: all but the first BatchNorm stay frozen" if o.partial_bn else "all BatchNorms train"]
-        if o.has_fex:
+        if fex_is_fresh:
             words.append(f"FEX starts as {'the temporal shift' if o.fex_init == 'shift' else 'the framework draws it'}")
         return "; ".join(words)
 

@@ -8,9 +8,10 @@ its options.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from torch import nn
 from ops.errors import InputError
 from ops.files import whole
 from ops.running.published import published_dataset, published_network, rename_published
+
+logger = logging.getLogger(__name__)
 
 CLASSIFIERS = ("new_fc.", "base_model.fc.")
 LATEST, BEST = "ckpt.pth", "ckptbest.pth"
@@ -81,16 +84,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def newest_own(folder: Path) -> Checkpoint:
     """The newest best checkpoint that an own run left below `folder`; InputError if there is none."""
-    files = sorted(folder.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    own = next((c for c in map(read_checkpoint, files) if c.training), None)
-    if own is None:
-        raise InputError(f"no own checkpoint {folder}/*/{BEST}: train a network first, or name a checkpoint")
-    return own
+    for path in sorted(folder.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            checkpoint = read_checkpoint(path)
+        except InputError as error:
+            logger.warning("passed over: %s", error)
+            continue
+        if checkpoint.training:
+            return checkpoint
+    raise InputError(f"no own checkpoint {folder}/*/{BEST}: train a network first, or name a checkpoint")
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Loads every tensor, by name and shape; an InputError lists what does not fit."""
     own, given = network.state_dict(), checkpoint.state_dict
+    # With dropout the classifier has another name, and whether to drop is not the file's to say.
+    given = {n: v for n, v in given.items() if not n.startswith(CLASSIFIERS)} | _renamed(
+        own, {n: v for n, v in given.items() if n.startswith(CLASSIFIERS)}
+    )
     faults = [f"missing {name}" for name in own if name not in given]
     faults += [f"unexpected {name}" for name in given if name not in own]
     faults += [
@@ -141,13 +152,12 @@ def load_matching_weights(
     network: nn.Module, checkpoint: Checkpoint, with_classifier: bool
 ) -> tuple[list[str], list[str], list[str]]:
     """Loads what fits by name and shape, for `--tune_from`; returns the names loaded, left out and left fresh."""
-    own, given = network.state_dict(), checkpoint.state_dict
-    if not with_classifier:
-        given = {name: value for name, value in given.items() if not name.startswith(CLASSIFIERS)}
-    given = {_name_in(own, name): value for name, value in given.items()}
-    loaded = [name for name in own if name in given and own[name].shape == given[name].shape]
+    own = network.state_dict()
+    given = _renamed(own, checkpoint.state_dict)
+    usable = {n: v for n, v in given.items() if with_classifier or not n.startswith(CLASSIFIERS)}
+    loaded = [name for name in own if name in usable and own[name].shape == usable[name].shape]
     network.load_state_dict({name: given[name] for name in loaded}, strict=False)
-    left_out = [name for name in checkpoint.state_dict if _name_in(own, name) not in loaded]
+    left_out = [name for name in given if name not in loaded]
     fresh = [name for name in own if name not in loaded]
     return loaded, left_out, fresh
 
@@ -158,11 +168,14 @@ def summarise(names: Sequence[str]) -> str:
     return ", ".join(block if count == 1 else f"{block} ({count})" for block, count in blocks.items()) or "none"
 
 
-def _name_in(own: dict[str, torch.Tensor], name: str) -> str:
-    """`name`, or the same layer's name with or without an operator in time before it (`.net`)."""
-    layer, _, kind = name.rpartition(".")
-    candidates = (name, f"{layer}.net.{kind}", name.replace(".net.", "."))
-    return next((c for c in candidates if c in own), name)
+def _renamed(own: Iterable[str], given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`given` under the names that the same layers have in `own`, wherever operators in time and classifier stand."""
+    names = {_bare(name): name for name in own}
+    return {names.get(_bare(name), name): value for name, value in given.items()}
+
+
+def _bare(name: str) -> str:
+    return name.replace(".net.", ".").replace("base_model.fc.", "new_fc.")
 
 
 def _load(path: Path) -> Any:

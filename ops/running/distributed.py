@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -106,7 +107,9 @@ def joined(gpus: list[int] | None) -> Iterator[Place]:
         if local_rank >= torch.cuda.device_count():
             raise InputError(f"torchrun started more processes a machine than its {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    # Hours, because processes that test meet only at the end, each after its own share.
+    patience = timedelta(hours=4)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience, device_id=device if on_gpu else None)
     yield Place(device, dist.get_rank(), world_size)
     # Not after an error: the other processes may be waiting in a collective; this one's end lets torchrun end them.
     dist.destroy_process_group()

@@ -201,7 +201,7 @@ def start_fex_from_data(
         if not len(batch):
             raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
     count = initialise_from_data(network, batch.to(place.device).clips[:, 0], fresh)
-    logger.info("FEX starts as the temporal shift: %d BatchNorms set from %d clips", count, len(batch))
+    logger.info("FEX: %d BatchNorms set from %d clips", count, len(batch))
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:

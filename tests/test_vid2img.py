@@ -343,7 +343,15 @@ def test_ctrl_c(tmp_path: Path, workers: int) -> None:
         shutil.copy(first, first.with_name(f"{k}.mp4"))
     command = [sys.executable, TOOL, "--videos", tmp_path / "v", "--frames", tmp_path / "f"]
     command += ["-j", str(workers)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background of a script inherit an ignored Ctrl-C; a user's terminal has it on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 30
     while not list((tmp_path / "f").glob(".*.partial/*.jpg")) and time.monotonic() < deadline:
         assert process.poll() is None

@@ -66,7 +66,7 @@ class Start:
 
 def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place, start: Start) -> None:
     """All epochs: train, validate when due, log, write the checkpoint."""
-    torch.backends.cudnn.benchmark = True  # all training batches have one shape: the search for the fastest pays
+    torch.backends.cudnn.benchmark = True  # batches have one shape, but for a rare few: the search for the fastest pays
     name = args.store_name or (start.resumed.training["name"] if start.resumed else run_name(args))
     if start.resumed and args.suffix and not name.endswith(args.suffix):
         logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
@@ -196,10 +196,10 @@ def start_fex_from_data(
     """FEX's data-dependent initialisation on the first videos of the first epoch, unless a file gave its weights."""
     if args.fex_init != "shift" or not any(".tim.bn." in tensor for tensor in fresh):
         return
-    batch = first_training_batch(training_clips, min(args.batch_size, 32), args.seed)
-    for _ in readable([batch], args.bad_frames):
-        if not len(batch):
-            raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
+    first = first_training_batch(training_clips, min(args.batch_size, 32), args.seed)
+    batch = next(readable([first], args.bad_frames))
+    if not len(batch):
+        raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
     count = initialise_from_data(network, batch.to(place.device).clips[:, 0], fresh)
     logger.info("FEX: %d BatchNorms set from %d clips", count, len(batch))
 

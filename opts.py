@@ -117,7 +117,10 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run_name(args: argparse.Namespace) -> str:
-    """The run's folder: the published name, and a mark for every option that changes the network or its start."""
+    """The run's folder: the published name, and a mark for each option that changes the network or what it starts from.
+
+    The seed, partial BN and what else changes only how it learns are not in it: --suffix.
+    """
     parts = ["TSM", args.dataset, args.modality, args.arch]
     if args.shift:
         parts.append(f"shift{args.shift_div}_{args.shift_place}")
@@ -129,6 +132,7 @@ def run_name(args: argparse.Namespace) -> str:
         parts.append(args.pretrain if args.pretrain == "none" else f"from{_mark(args.pretrain)}")
     if args.tune_from:
         parts.append(f"tuned{_mark(args.tune_from)}")
+    parts += ["nodropout"] if args.dropout == 0 else []
     parts += [args.lr_type] if args.lr_type != "step" else []
     parts += ["dense"] if args.dense_sample else []
     parts += [args.suffix] if args.suffix else []

@@ -277,6 +277,7 @@ def test_two_processes_meet_an_unreadable_video(demo: Path, policy: str) -> None
     ("changes", "name"),
     [
         ([], "TSM_something_RGB_resnet50_avg_segment3_e120"),
+        (["--dropout=0"], "TSM_something_RGB_resnet50_avg_segment3_e120_nodropout"),
         (["--shift", "--fex", "off"], "TSM_something_RGB_resnet50_shift8_blockres_avg_segment3_e120"),
         (["--shift"], "TSM_something_RGB_resnet50_shift8_blockres_FEX_avg_segment3_e120"),
         (["--shift", "--fex=released"], "TSM_something_RGB_resnet50_shift8_blockres_FEXreleased_avg_segment3_e120"),

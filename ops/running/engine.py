@@ -167,5 +167,4 @@ def _timed(loader: Iterable[Any], meters: Meters) -> Iterator[Any]:
         meters.waiting += time.perf_counter() - asked
         yield batch
         asked = time.perf_counter()
-        meters.total = asked - start
     meters.total = time.perf_counter() - start

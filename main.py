@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ops.data.catalog import DataSource, resolve
@@ -21,12 +23,13 @@ from ops.data.loader import Batch, eval_loader, first_training_batch, readable, 
 from ops.data.opposites import mirror_labels
 from ops.errors import InputError, reported
 from ops.model.fex import initialise_from_data
-from ops.model.tsn import TSN, NetworkOptions, build_network
+from ops.model.tsn import TSN, NetworkOptions, build_network, network_options
 from ops.running import checkpoint as files
 from ops.running.distributed import Place, joined
 from ops.running.engine import Step, in_words, train_one_epoch, validate
+from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
-from ops.running.precision import InPrecision, choose_precision
+from ops.running.precision import InPrecision, Precision, choose_precision
 from ops.running.runlog import Progress, RunLog, start_logging
 from opts import run_name, training_options
 
@@ -35,7 +38,8 @@ logger = logging.getLogger("fexnet")
 # Options that change what a resumed run learns: it may have others, and says so.
 LEARNING = (
     *("lr", "lr_type", "lr_steps", "warmup_epochs", "epochs", "batch_size", "momentum", "weight_decay"),
-    *("clip_gradient", "seed", "input_size", "dense_sample", "train_list", "amp", "bad_frames"),
+    *("clip_gradient", "seed", "input_size", "dense_sample", "train_list", "amp", "bad_frames", "accumulate"),
+    *("scale_lr_from", "label_smoothing", "mixup", "cutmix", "randaugment", "ema", "deterministic", "follow_pretrain"),
 )
 
 
@@ -44,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_logging()
     args = training_options(argv)
     with joined(args.gpus) as place:
-        data = resolve(args.dataset, args.root_dataset, args.train_list, args.val_list, args.root_path)
+        lists = (args.train_list, args.val_list)
+        data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, modality=args.modality)
         network, start = build(args, data)
         network.to(place.device)
         logger.info("%s", network.describe())
@@ -64,53 +69,98 @@ class Start:
     classifier_lr5: bool = True
 
 
+@dataclass
+class Run:
+    """A training run, made ready to go on after `first_epoch` epochs."""
+
+    name: str
+    folder: Path
+    batches: DataLoader[Batch]
+    val_batches: DataLoader[Batch]
+    precision: Precision
+    step: Step
+    rate: float
+    frozen_epochs: float  # for how long --follow_pretrain keeps the backbone as it was loaded
+    average: AveragedModel | None = None
+    first_epoch: int = 0
+    best: float = 0.0
+
+
 def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place, start: Start) -> None:
     """All epochs: train, validate when due, log, write the checkpoint."""
-    torch.backends.cudnn.benchmark = True  # batches have one shape, but for a rare few: the search for the fastest pays
-    name = args.store_name or (start.resumed.training["name"] if start.resumed else run_name(args))
-    if start.resumed and args.suffix and not name.endswith(args.suffix):
-        logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
-    folder = Path(args.root_model) / name
-    training_clips = clips(args, data, "train")
-    share = place.share_of_batch(args.batch_size)
-    batches = train_loader(training_clips, share, args.workers, args.seed, place.rank, place.world_size)
-    val_batches = validation_loader(args, data, place)
-    precision = choose_precision(args.amp, place.device)
-    optimizer = build_optimizer(network, args.lr, args.momentum, args.weight_decay, start.classifier_lr5)
-    step = Step(nn.CrossEntropyLoss(), optimizer, precision.scaler(), args.clip_gradient)
-    first_epoch, best = restore(args, start.resumed, step, folder) if start.resumed else (0, 0.0)
-    start_fex_from_data(args, network, training_clips, place, start.fresh)
-    refuse_to_overwrite(args, folder, place)  # last: nothing is replaced before all else has worked
-    model = place.wrap(InPrecision(network, precision), find_unused=network.options.mixes_videos)
-    alone = place.spread(InPrecision(network, precision))  # for validation, where processes do not meet
-    said = {**vars(args), "name": name, "precision": precision.name, "devices": place.devices}
-    log = RunLog(Path(args.root_log) / name, said, first_epoch if start.resumed else None) if place.is_main else None
-    logger.info("%s: %d classes, mirroring: %s", data.name, len(data.categories), data.mirror)
-    logger.info("%s: %s, --amp %s, %d videos a step", name, place.describe(), precision.name, args.batch_size)
+    run = prepare(args, data, network, place, start)
+    refuse_to_overwrite(args, run.folder, place)  # nothing is replaced before all else has worked
+    kept = run.average.module if run.average else network  # what is validated, and tested later
+    alone = place.spread(InPrecision(kept, run.precision))  # for validation, where processes do not meet
+    said = {**vars(args), "name": run.name, "precision": run.precision.name, "devices": place.devices}
+    after = run.first_epoch if start.resumed else None
+    log = RunLog(Path(args.root_log) / run.name, said, after) if place.is_main else None
+    best, model = run.best, None
 
-    for epoch in range(first_epoch, args.epochs):
-        rate = learning_rate(epoch, args.epochs, args.lr, args.lr_type, args.lr_steps, args.warmup_epochs)
-        set_learning_rate(optimizer, rate)
+    for epoch in range(run.first_epoch, args.epochs):
+        frozen = epoch < run.frozen_epochs
+        if model is None or frozen != network.backbone_is_frozen:
+            network.freeze_backbone(frozen)
+            # Joined processes must learn anew which parameters are trained.
+            model = place.wrap(InPrecision(network, run.precision), find_unused=network.options.mixes_videos)
+        rate = learning_rate(epoch, args.epochs, run.rate, args.lr_type, args.lr_steps, args.warmup_epochs)
+        set_learning_rate(run.step.optimizer, rate)
         seed_epoch(args.seed, epoch, place.rank)
-        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        with Progress(f"epoch {epoch + 1}/{args.epochs}", len(batches), args.print_freq) as progress:
-            trained = train_one_epoch(model, readable(batches, args.bad_frames), step, place, progress.update)
+        run.batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        with Progress(f"epoch {epoch + 1}/{args.epochs}", len(run.batches), args.print_freq) as progress:
+            batches = readable(run.batches, args.bad_frames)
+            trained = train_one_epoch(model, batches, run.step, place, progress.update)
         logger.info("epoch %d/%d train: %s", epoch + 1, args.epochs, in_words(trained))
         checked = None
         if (epoch + 1) % args.eval_freq == 0 or epoch + 1 == args.epochs:
-            place.share_buffers(network)
-            checked = validate(alone, readable(val_batches, args.bad_frames), step.criterion, place)
+            for module in (network, kept):
+                place.share_buffers(module)
+            checked = validate(alone, readable(run.val_batches, args.bad_frames), nn.CrossEntropyLoss(), place)
             logger.info("epoch %d/%d val:   %s", epoch + 1, args.epochs, in_words(checked))
         is_best = checked is not None and checked["top1"] >= best
         best = max(best, checked["top1"]) if checked else best
         if log is not None:  # the main process
-            content = described(args, data, network, name, start) | state_of(network, step, epoch + 1, best)
+            state = state_of(network, run.average, run.step, epoch + 1, best)
+            content = described(args, data, network, run.name, start) | state
             # The best first: a crash between the two must not leave a checkpoint that claims a better one.
             for file in [files.BEST] * is_best + [files.LATEST]:
-                files.save_checkpoint(folder / file, content)
+                files.save_checkpoint(run.folder / file, content)
             log.add(epoch + 1, rate, trained, checked)
         place.wait()
-    logger.info("best top-1 %.2f %%; weights in %s", best, folder)
+    logger.info("best top-1 %.2f %%; weights in %s", best, run.folder)
+
+
+def prepare(args: argparse.Namespace, data: DataSource, network: TSN, place: Place, start: Start) -> Run:
+    """Data, optimizer and where to begin; FEX's start from data."""
+    be_fast_or_deterministic(args.deterministic)
+    name = args.store_name or (start.resumed.training["name"] if start.resumed else run_name(args))
+    if start.resumed and args.suffix and not name.endswith(args.suffix):
+        logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
+    training_clips = clips(args, data, "train")
+    share = place.share_of_batch(args.batch_size)
+    precision, rate = choose_precision(args.amp, place.device), scaled_rate(args)
+    optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)
+    criterion = nn.CrossEntropyLoss(label_smoothing=args.label_smoothing)
+    run = Run(
+        name=name,
+        folder=Path(args.root_model) / name,
+        batches=train_loader(training_clips, share, args.workers, args.seed, place.rank, place.world_size),
+        val_batches=validation_loader(args, data, place),
+        precision=precision,
+        step=Step(criterion, optimizer, precision.scaler(), args.clip_gradient, args.accumulate, mixing(args, network)),
+        rate=rate,
+        frozen_epochs=min(args.lr_steps) if args.follow_pretrain else 0,
+    )
+    if start.resumed:
+        run.first_epoch, run.best = restore(args, start.resumed, run.step, run.folder)
+    network.freeze_backbone(run.first_epoch < run.frozen_epochs)
+    start_fex_from_data(args, network, training_clips, place, start.fresh)
+    if args.ema:
+        run.average = average = averaged(args, network, start.resumed)
+        run.step.after = lambda: average.update_parameters(network)
+    logger.info("%s: %d classes, mirroring: %s", data.name, len(data.categories), data.mirror)
+    logger.info("%s: %s, --amp %s, %d videos a step", name, place.describe(), precision.name, videos_a_step(args))
+    return run
 
 
 def evaluate(args: argparse.Namespace, data: DataSource, network: TSN, place: Place) -> None:
@@ -122,28 +172,37 @@ def evaluate(args: argparse.Namespace, data: DataSource, network: TSN, place: Pl
 
 def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, Start]:
     """The network with its first weights, and where they come from."""
-    options = NetworkOptions(
-        num_classes=len(data.categories),
+    torch.manual_seed(args.seed)  # the start of what is not loaded
+    given = args.resume or args.tune_from or args.follow_pretrain
+    network = build_network(network_from(args, len(data.categories)), pretrain="none" if given else args.pretrain)
+    if args.resume:
+        return network, resume(args, data, network)
+    if given:
+        return network, tune(args, data, network)
+    return network, Start(fresh=list(network.state_dict()), classifier_lr5=not args.no_fc_lr5)
+
+
+def network_from(args: argparse.Namespace, num_classes: int) -> NetworkOptions:
+    """The network's options from the flags of `opts.add_network` and the modality."""
+    return NetworkOptions(
+        num_classes=num_classes,
         num_segments=args.num_segments,
         modality=args.modality,
+        keep_rgb=args.keep_rgb,
         arch=args.arch,
         shift=args.shift,
         shift_div=args.shift_div,
         shift_place=args.shift_place,
         fex=args.fex,
         fex_init=args.fex_init,
+        fex_stages=tuple(sorted(set(args.fex_stages))),
+        temporal_pool=args.temporal_pool,
+        non_local=args.non_local,
+        add_se=args.add_se,
         dropout=args.dropout,
         consensus_type=args.consensus_type,
         partial_bn=not args.no_partialbn,
     )
-    torch.manual_seed(args.seed)  # the start of what is not loaded
-    given = args.resume or args.tune_from
-    network = build_network(options, pretrain="none" if given else args.pretrain)
-    if args.resume:
-        return network, resume(args, data, network)
-    if args.tune_from:
-        return network, tune(args, data, network)
-    return network, Start(fresh=list(network.state_dict()), classifier_lr5=not args.no_fc_lr5)
 
 
 def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
@@ -152,29 +211,40 @@ def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
     if not args.evaluate and "optimizer" not in checkpoint.training:
         raise InputError(f"--resume {args.resume}: it has weights only; start a run from it with --tune_from")
     files.refuse_other_classes(checkpoint, data.name, data.categories)
+    checkpoint.network = asdict(network_options(checkpoint.network))  # an older file has fewer of them
     files.refuse_other_network(checkpoint, asdict(network.options), to_train=not args.evaluate)
-    files.load_weights(network, checkpoint)
+    if not args.evaluate and "trained" in checkpoint.training:  # what --ema averages, and what training goes on with
+        files.load_weights(network, replace(checkpoint, state_dict=checkpoint.training["trained"]))
+    else:
+        files.load_weights(network, checkpoint)
     return Start(resumed=checkpoint, classifier_lr5=checkpoint.training.get("classifier_lr5", True))
 
 
 def tune(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
-    """Loads what fits of --tune_from, and says what that is; the classifier only of the same data set."""
-    checkpoint = files.read_checkpoint(Path(args.tune_from))
+    """Loads what fits of --tune_from or --follow_pretrain, and says what that is.
+
+    The classifier is only taken from --tune_from, of the same data set.
+    """
+    flag, path = ("--tune_from", args.tune_from) if args.tune_from else ("--follow_pretrain", args.follow_pretrain)
+    checkpoint = files.read_checkpoint(Path(path))
     arch, same_data = checkpoint.network["arch"], checkpoint.has_classes(data.name, data.categories)
     if arch != args.arch:
-        raise InputError(f"--tune_from {args.tune_from}: its backbone is {arch}: give the same --arch")
-    loaded, left_out, fresh = files.load_matching_weights(network, checkpoint, with_classifier=same_data)
-    logger.info("--tune_from %s: %d tensors loaded", args.tune_from, len(loaded))
-    for what, tensors in (("left out", left_out), ("fresh", fresh)):
+        raise InputError(f"{flag} {path}: its backbone is {arch}: give the same --arch")
+    with_classifier = same_data and bool(args.tune_from)
+    matched = files.load_matching_weights(network, checkpoint, with_classifier)
+    logger.info("%s %s: %d tensors loaded", flag, path, len(matched.loaded))
+    for what, tensors in (("adapted", matched.adapted), ("left out", matched.left_out), ("fresh", matched.fresh)):
         logger.info("  %s (%d): %s", what, len(tensors), files.summarise(tensors))
-    fresh_classifier = any(tensor.startswith(files.CLASSIFIERS) for tensor in fresh)
-    return Start(fresh=fresh, classifier_lr5=fresh_classifier and not args.no_fc_lr5)
+    fresh_classifier = any(tensor.startswith(network.classifiers) for tensor in matched.fresh)
+    return Start(fresh=matched.fresh, classifier_lr5=fresh_classifier and not args.no_fc_lr5)
 
 
 def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoClips:
     """The training or the validation list as clips."""
     options = ClipOptions(
         segments=args.num_segments,
+        modality=args.modality,
+        randaugment=args.randaugment,
         input_size=args.input_size,
         dense=args.dense_sample,
         mirror_labels=mirror_labels(data.categories, data.mirror),
@@ -202,6 +272,47 @@ def start_fex_from_data(
         raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
     count = initialise_from_data(network, batch.to(place.device).clips[:, 0], fresh)
     logger.info("FEX: %d BatchNorms set from %d clips", count, len(batch))
+
+
+def be_fast_or_deterministic(deterministic: bool) -> None:
+    """With `deterministic` only such algorithms whose result does not vary; the CPU's and ours never do."""
+    # Batches have one shape, but for a rare few, so that the search for the fastest algorithm pays.
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+
+
+def videos_a_step(args: argparse.Namespace) -> int:
+    """Of all devices and all the batches that are gathered."""
+    return args.batch_size * args.accumulate
+
+
+def scaled_rate(args: argparse.Namespace) -> float:
+    """--lr, in proportion to the videos a step if --scale_lr_from says for how many it was meant."""
+    if not args.scale_lr_from:
+        return args.lr
+    rate = args.lr * videos_a_step(args) / args.scale_lr_from
+    logger.info(
+        "--lr %g is for %d videos a step; with %d it is %g", args.lr, args.scale_lr_from, videos_a_step(args), rate
+    )
+    return rate
+
+
+def mixing(args: argparse.Namespace, network: TSN) -> Mixing | None:
+    """What mixes clips, where --mixup or --cutmix asks for it."""
+    if not (args.mixup or args.cutmix):
+        return None
+    return Mixing(network.input_stage, network.options.num_classes, args.mixup, args.cutmix)
+
+
+def averaged(args: argparse.Namespace, network: TSN, resumed: files.Checkpoint | None) -> AveragedModel:
+    """The moving average of the weights, as it was when `resumed` was written."""
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
+    if resumed and "trained" in resumed.training:
+        files.load_weights(average.module, resumed)
+        average.n_averaged.fill_(resumed.training["averaged_steps"])
+    return average
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
@@ -258,15 +369,18 @@ def described(args: argparse.Namespace, data: DataSource, network: TSN, name: st
     }
 
 
-def state_of(network: TSN, step: Step, epoch: int, best: float) -> dict[str, Any]:
-    """What a run goes on from, after `epoch` epochs."""
-    return {
+def state_of(network: TSN, average: AveragedModel | None, step: Step, epoch: int, best: float) -> dict[str, Any]:
+    """What a run goes on from, after `epoch` epochs; `state_dict` is what was validated: the average, if any."""
+    state = {
         "epoch": epoch,
         "best_prec1": best,
-        "state_dict": network.state_dict(),
+        "state_dict": (average.module if average else network).state_dict(),
         "optimizer": step.optimizer.state_dict(),
         "scaler": step.scaler.state_dict(),
     }
+    if average:
+        state |= {"trained": network.state_dict(), "averaged_steps": int(average.n_averaged)}
+    return state
 
 
 if __name__ == "__main__":

@@ -11,22 +11,32 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from archs.names import RESNETS
+from archs.names import ARCHS, RESNETS, TIMM_PREFIX
 from ops import names
 from ops.data.catalog import CATALOG
 from ops.errors import InputError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
+Number = TypeVar("Number", int, float)
+
 # Accepted because published command lines have them; they had no effect there either.
 WITHOUT_EFFECT = {
     "main.py": {"k": 3, "snapshot_pref": "", "flow_prefix": "", "img_feature_dim": 256},
     "test_models.py": {"num_set_segments": 1, "pretrain": "imagenet", "comu_type": "replace", "img_feature_dim": 256},
 }
+# The views of the named protocols: clips × crops.
+PROTOCOLS: dict[str, dict[str, bool | int]] = {
+    "efficient": {"test_crops": 1},  # 1 × 1 at the input size
+    "accurate": {"test_crops": 3, "twice_sample": True, "full_res": True},  # 2 × 3
+    "dense": {"test_crops": 3, "dense_sample": True, "full_res": True},  # 10 × 3
+}
+MASK = re.compile("[01]{12}")  # BNInception's stages
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +80,7 @@ def training_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--val_list", help="instead of the data set's own")
     parser.add_argument("--dense_sample", action="store_true", help="clips from a window of 64 frames")
     parser.add_argument("--input_size", type=int, default=224, help="side of the training crops in pixels")
-    _add_network(parser)
+    add_network(parser)
     _add_learning(parser)
     _add_run(parser)
     args, faults = parser.read(argv)
@@ -81,13 +91,15 @@ def training_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of `test_models.py`; raises InputError with every fault."""
-    parser = Parser("test_models.py", "Test a trained network with the published views.")
+    parser = Parser("test_models.py", "Test a trained network, or an ensemble, with the published views.")
+    weights = "checkpoints, own or published, or saved scores (.npz); several are an ensemble"
     parser.add_argument("dataset", help=", ".join(CATALOG))
-    parser.add_argument("--weights", required=True, metavar="FILE", help="an own or a published checkpoint")
+    parser.add_argument("--weights", required=True, type=_files, metavar="FILE[,FILE…]", help=weights)
     _add_data(parser)
-    parser.add_argument("--test_list", help="instead of the data set's validation list")
+    parser.add_argument("--test_list", type=_files, metavar="FILE[,FILE…]", help="instead of the validation list")
     views = parser.add_argument_group("views")
-    views.add_argument("--test_segments", type=int, help="frames a clip (default: as trained)")
+    views.add_argument("--protocol", help=f"instead of the flags below: {', '.join(PROTOCOLS)}")
+    views.add_argument("--test_segments", type=_whole_numbers, metavar="T[,T…]", help="frames a clip (as trained)")
     views.add_argument("--dense_sample", action="store_true", help="ten clips, each from a window of 64 frames")
     views.add_argument("--twice_sample", action="store_true", help="two clips: the segments' middles and starts")
     views.add_argument("--ten_clip_sparse", action="store_true", help="shifted clips over the whole video")
@@ -108,12 +120,44 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out.add_argument("--report", metavar="DIR", help="write confusion_matrix.png and .csv here")
     out.add_argument("--csv_file", metavar="FILE", help="write predictions here as the challenges want them")
     out.add_argument("--softmax", action="store_true", help="turn a video's scores into probabilities")
-    out.add_argument("--coeff", type=float, default=1.0, help="weight in an ensemble: 1 for one network")
+    out.add_argument("--coeff", type=_numbers, metavar="C[,C…]", help="weights of an ensemble's networks (1)")
     out.add_argument("--save_scores", metavar="FILE", help="write every video's scores here (.npz)")
     args, faults = parser.read(argv)
+    faults += _apply_protocol(args)
     faults += _testing_faults(args, parser)
     _raise(faults)
     return args
+
+
+def _apply_protocol(args: argparse.Namespace) -> list[str]:
+    """Sets the views that --protocol names; faults for an unknown one and for flags beside it."""
+    if args.protocol is None:
+        return []
+    if args.protocol not in PROTOCOLS:
+        return _one_of(("--protocol", args.protocol, tuple(PROTOCOLS)))
+    views = ("dense_sample", "twice_sample", "ten_clip_sparse", "full_res")
+    given = [f"--{view}" for view in views if getattr(args, view)] + ["--test_crops"] * (args.test_crops != 1)
+    vars(args).update(PROTOCOLS[args.protocol])
+    return [f"--protocol {args.protocol} says the views: leave out {', '.join(given)}"] if given else []
+
+
+def _files(text: str) -> list[str]:
+    return [text] if Path(text).is_file() else text.split(",")  # a name may have a comma in it
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return _parts(text, int, "whole numbers")
+
+
+def _numbers(text: str) -> list[float]:
+    return _parts(text, float, "numbers")
+
+
+def _parts(text: str, kind: Callable[[str], Number], what: str) -> list[Number]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {what} with commas between them") from None
 
 
 def run_name(args: argparse.Namespace) -> str:
@@ -121,12 +165,17 @@ def run_name(args: argparse.Namespace) -> str:
 
     The seed, partial BN and what else changes only how it learns are not in it: --suffix.
     """
-    parts = ["TSM", args.dataset, args.modality, args.arch]
+    parts = ["TSM", args.dataset, args.modality + "keep" * args.keep_rgb, args.arch.replace(":", "-")]
+    has_fex = args.shift and args.fex != "off"
     if args.shift:
         parts.append(f"shift{args.shift_div}_{args.shift_place}")
-        if args.fex != "off":
-            parts.append({"paper": "FEX", "released": "FEXreleased"}[args.fex])
-            parts += ["plaininit"] if args.fex_init == "plain" else []
+    parts += ["tpool"] * args.temporal_pool + ["addse"] * args.add_se
+    if has_fex:
+        parts.append({"paper": "FEX", "released": "FEXreleased"}[args.fex])
+        stages = sorted(set(args.fex_stages))
+        parts += ["".join(["in", *(stage[-1] for stage in stages)])] if stages != list(names.FEX_STAGES) else []
+        parts += ["plaininit"] if args.fex_init == "plain" else []
+    parts += ["fp" + _mark(args.follow_pretrain)] if args.follow_pretrain else []
     parts += [args.consensus_type, f"segment{args.num_segments}", f"e{args.epochs}"]
     if args.pretrain != "imagenet":
         parts.append(args.pretrain if args.pretrain == "none" else f"from{_mark(args.pretrain)}")
@@ -134,7 +183,7 @@ def run_name(args: argparse.Namespace) -> str:
         parts.append(f"tuned{_mark(args.tune_from)}")
     parts += ["nodropout"] if args.dropout == 0 else []
     parts += [args.lr_type] if args.lr_type != "step" else []
-    parts += ["dense"] if args.dense_sample else []
+    parts += ["dense"] * args.dense_sample + ["nl"] * args.non_local
     parts += [args.suffix] if args.suffix else []
     return "_".join(parts)
 
@@ -152,26 +201,35 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--bad_frames", default="error", help="a video that can't be read: error, or skip and count it")
 
 
-def _add_network(parser: argparse.ArgumentParser) -> None:
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """The options that say which network it is."""
     net = parser.add_argument_group("network")
-    net.add_argument("--arch", default="resnet50", help=", ".join(RESNETS))
+    net.add_argument("--arch", default="resnet50", help=f"{', '.join(ARCHS)}, or {TIMM_PREFIX}NAME of a timm model")
     net.add_argument("--num_segments", type=int, default=3, help="frames a clip")
     over_time = "work in time: FEX blocks, or see --fex; without it, TSN"
     net.add_argument("--shift", action=argparse.BooleanOptionalAction, default=False, help=over_time)
     net.add_argument("--shift_div", type=int, default=8, help="one fold is 1/shift_div of the channels")
-    net.add_argument("--shift_place", default="blockres", help=", ".join(names.SHIFT_PLACES))
+    places = f"{', '.join(names.SHIFT_PLACES)}; of BNInception block, or twelve digits"
+    net.add_argument("--shift_place", default="blockres", help=places)
     net.add_argument("--fex", default="paper", help="paper; released: as the published checkpoint; off: TSM")
     net.add_argument("--fex_init", default="shift", help="shift: start as TSM; plain: the framework's start")
-    net.add_argument("--consensus_type", default="avg", help=", ".join(names.CONSENSUS))
+    net.add_argument("--fex_stages", nargs="+", default=list(names.FEX_STAGES), help=f"of {', '.join(names.STAGES)}")
+    net.add_argument("--temporal_pool", action="store_true", help="halve the segments before layer2")
+    net.add_argument("--non_local", action="store_true", help="five non-local blocks (resnet50)")
+    net.add_argument("--add_se", action="store_true", help="spatio-temporal squeeze-and-excitation around the blocks")
+    net.add_argument("--keep_rgb", action="store_true", help="RGBDiff: the first frame beside the differences")
+    net.add_argument("--consensus_type", default="avg", help="avg, or identity: every frame is scored by itself")
     net.add_argument("--dropout", "--do", type=float, default=0.5, help="before the classifier")
     net.add_argument("--pretrain", default="imagenet", help="the backbone's start: imagenet, none or a file")
     net.add_argument("--tune_from", metavar="FILE", help="start from what fits of this checkpoint")
+    frozen = "start the backbone from this TSN or TSM, frozen until the first of --lr_steps"
+    net.add_argument("--follow_pretrain", default="", metavar="FILE", help=frozen)
 
 
 def _add_learning(parser: argparse.ArgumentParser) -> None:
     learn = parser.add_argument_group("learning")
     learn.add_argument("--epochs", type=int, default=120, help="passes over the training list")
-    learn.add_argument("-b", "--batch-size", type=int, default=128, help="videos a step, over all devices")
+    learn.add_argument("-b", "--batch-size", type=int, default=128, help="videos a batch, over all devices")
     learn.add_argument("--lr", "--learning-rate", type=float, default=0.001, help="for this batch size")
     learn.add_argument("--lr_type", default="step", help="step or cos")
     learn.add_argument("--lr_steps", type=float, nargs="+", default=[50, 100], help="epochs where step divides by 10")
@@ -180,6 +238,14 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--weight-decay", "--wd", type=float, default=5e-4, help="of weights; biases have none")
     learn.add_argument("--clip-gradient", "--gd", type=float, help="the gradient's norm at most")
     learn.add_argument("--no_partialbn", "--npb", action="store_true", help="train every BatchNorm")
+    learn.add_argument("--accumulate", type=int, default=1, help="batches whose gradients make one step")
+    learn.add_argument("--scale_lr_from", type=int, metavar="B", help="--lr is for B videos a step: scale it to ours")
+    learn.add_argument("--label_smoothing", type=float, default=0.0, help="probability shared among all classes")
+    learn.add_argument("--mixup", type=float, default=0.0, metavar="ALPHA", help="blend pairs of clips; 0: never")
+    learn.add_argument("--cutmix", type=float, default=0.0, metavar="ALPHA", help="paste boxes of other clips")
+    learn.add_argument("--randaugment", action="store_true", help="random operations, alike on a clip's frames")
+    learn.add_argument("--ema", type=float, default=0.0, metavar="DECAY", help="validate and keep averaged weights")
+    learn.add_argument("--deterministic", action="store_true", help="the same numbers from run to run, on GPUs too")
     learn.add_argument("--no_fc_lr5", action="store_true", help="the classifier learns no faster than the rest")
     learn.add_argument("--loss_type", default="nll", help="nll (cross entropy)")
     learn.add_argument("--amp", default="auto", help=f"mixed precision: {', '.join(names.PRECISIONS)}")
@@ -211,29 +277,84 @@ def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
     faults = _one_of(
         ("dataset", args.dataset, tuple(CATALOG)),
         ("modality", args.modality, names.MODALITIES),
-        ("--arch", args.arch, RESNETS),
-        ("--shift_place", args.shift_place, names.SHIFT_PLACES),
-        ("--fex", args.fex, names.FEX_FORMS),
-        ("--fex_init", args.fex_init, names.FEX_INITS),
-        ("--consensus_type", args.consensus_type, names.CONSENSUS),
         ("--lr_type", args.lr_type, names.SCHEDULES),
         ("--loss_type", args.loss_type, ("nll",)),
         ("--amp", args.amp, names.PRECISIONS),
         ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
     )
-    counts = ("num_segments", "shift_div", "input_size", "epochs", "batch_size", "print_freq", "eval_freq")
+    faults += network_faults(args, parser)
+    counts = ("input_size", "epochs", "batch_size", "print_freq", "eval_freq", "accumulate", "scale_lr_from")
     faults += parser.faults_below(args, 1, *counts)
     faults += parser.faults_below(args, 0, "workers", "warmup_epochs", "seed", "start_epoch")
     for flag, value in (("--lr", args.lr), ("--gd", args.clip_gradient)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             faults.append(f"{flag} {value}: expected a number above 0")
-    for flag, value in (("--momentum", args.momentum), ("--wd", args.weight_decay), ("--dropout", args.dropout)):
-        if not 0 <= value < 1:
-            faults.append(f"{flag} {value}: expected a number from 0 to below 1")
-    if args.shift and args.fex != "off" and args.shift_place == "block":
-        faults.append("--shift_place block: FEX is defined inside a residual block only; give blockres, or --fex off")
-    if args.shift and args.fex == "off" and args.shift_place == "inblockres":
-        faults.append("--shift_place inblockres: defined for FEX only; give blockres or block with --fex off")
+    for flag in ("momentum", "weight_decay", "label_smoothing", "ema"):
+        if not 0 <= (value := getattr(args, flag)) < 1:
+            faults.append(f"--{flag.replace('weight_decay', 'wd')} {value}: expected a number from 0 to below 1")
+    for flag, value in (("--mixup", args.mixup), ("--cutmix", args.cutmix)):
+        if not 0 <= value < math.inf:
+            faults.append(f"{flag} {value}: expected a number from 0 on (its beta distribution's alpha)")
+    if args.randaugment and args.modality == "Flow":
+        faults.append("--randaugment: its operations are made for pictures, not for Flow; leave it out")
+    return faults + _start_faults(args)
+
+
+def network_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
+    """What is wrong with the options that `add_network` made."""
+    faults = _one_of(
+        ("--arch", args.arch, (args.arch,) if args.arch.startswith(TIMM_PREFIX) else ARCHS),
+        ("--shift_place", "block" if MASK.fullmatch(args.shift_place) else args.shift_place, names.SHIFT_PLACES),
+        ("--fex", args.fex, names.FEX_FORMS),
+        ("--fex_init", args.fex_init, names.FEX_INITS),
+        *(("--fex_stages", stage, names.STAGES) for stage in args.fex_stages),
+        ("--consensus_type", args.consensus_type, names.CONSENSUS),
+    )
+    faults += parser.faults_below(args, 1, "num_segments", "shift_div")
+    if not 0 <= args.dropout < 1:
+        faults.append(f"--dropout {args.dropout}: expected a number from 0 to below 1")
+    if args.shift and args.arch != "BNInception":
+        faults += _place_faults(args)
+    elif args.shift:
+        faults += _inception_faults(args)
+    for flag, where in (("non_local", ("resnet50",)), ("temporal_pool", RESNETS), ("add_se", RESNETS)):
+        if getattr(args, flag) and args.arch not in where:
+            faults.append(f"--{flag}: defined for --arch {', '.join(where)}, not {args.arch}: leave one of them out")
+    if args.keep_rgb and args.modality != "RGBDiff":
+        faults.append(f"--keep_rgb: only with RGBDiff, not {args.modality}")
+    return faults
+
+
+def _place_faults(args: argparse.Namespace) -> list[str]:
+    place, fex = f"--shift_place {args.shift_place}", args.fex != "off"
+    if MASK.fullmatch(args.shift_place):
+        return [f"{place}: a mask is for --arch BNInception; give {' or '.join(names.SHIFT_PLACES)}"]
+    if fex and args.shift_place == "block":
+        return [f"{place}: FEX is defined inside a residual block only; give blockres, or --fex off"]
+    if not fex and args.shift_place == "inblockres":
+        return [f"{place}: defined for FEX only; give blockres or block with --fex off"]
+    return []
+
+
+def _inception_faults(args: argparse.Namespace) -> list[str]:
+    faults = []
+    if args.fex != "off":
+        faults.append(f"--fex {args.fex}: BNInception has no residual blocks for it; give --fex off")
+    if args.shift_place != "block" and not MASK.fullmatch(args.shift_place):
+        faults.append(
+            f"--shift_place {args.shift_place}: BNInception has no residual blocks; give block, or twelve digits, "
+            "1 for each stage to shift"
+        )
+    return faults
+
+
+def _start_faults(args: argparse.Namespace) -> list[str]:
+    """Options that say in contradiction where a run starts."""
+    faults = []
+    if args.follow_pretrain and args.tune_from:
+        faults.append("--follow_pretrain and --tune_from exclude each other: both say where the weights start")
+    if args.follow_pretrain and not (args.shift and args.fex != "off") and not args.add_se and not args.non_local:
+        faults.append("--follow_pretrain: there is nothing new to train before a frozen backbone; give --shift (FEX)")
     if args.evaluate and not args.resume:
         faults.append("--evaluate: nothing to evaluate; name a checkpoint with --resume FILE")
     if args.start_epoch and not args.resume:
@@ -246,9 +367,9 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         ("dataset", args.dataset, tuple(CATALOG)),
         ("--amp", args.amp, names.PRECISIONS),
         ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
-        ("--crop_fusion_type", args.crop_fusion_type, names.CONSENSUS),
+        ("--crop_fusion_type", args.crop_fusion_type, ("avg",)),
     )
-    faults += parser.faults_below(args, 1, "test_segments", "input_size", "batch_size", "views_per_forward")
+    faults += parser.faults_below(args, 1, "input_size", "batch_size", "views_per_forward")
     faults += parser.faults_below(args, 0, "workers")
     if args.test_crops not in names.TEST_CROPS:
         faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, names.TEST_CROPS))}")
@@ -261,10 +382,20 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         faults.append(f"--max_num {args.max_num}: expected a number of videos, or -1 for all")
     if args.save_scores and not args.save_scores.endswith(".npz"):
         faults.append(f"--save_scores {args.save_scores}: expected a name that ends in .npz")
-    if args.coeff != 1:
-        faults.append(f"--coeff {args.coeff}: one network is tested at a time; its weight is 1")
-    if "," in args.weights and not Path(args.weights).is_file():
-        faults.append(f"--weights {args.weights}: one network is tested at a time; name one file")
+    return faults + _ensemble_faults(args)
+
+
+def _ensemble_faults(args: argparse.Namespace) -> list[str]:
+    """Options that take a value for each network of --weights."""
+    count, faults = len(args.weights), []
+    for option in ("test_segments", "coeff", "test_list"):
+        values = getattr(args, option)
+        if values and len(values) not in (1, count):
+            faults.append(f"--{option} has {len(values)} values for {count} --weights: give one for all, or {count}")
+    if args.test_segments and min(args.test_segments) < 1:
+        faults.append(f"--test_segments {min(args.test_segments)}: expected 1 or more")
+    if args.coeff and not all(math.isfinite(c) for c in args.coeff):
+        faults.append(f"--coeff {','.join(map(str, args.coeff))}: expected finite numbers")
     return faults
 
 

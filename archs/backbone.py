@@ -7,82 +7,169 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import nn
 from torchvision import models
 
-from archs.names import RESNETS
+from archs import timm_models
+from archs.bninception import BNInception, from_caffe
+from archs.mobilenetv2 import InvertedResidual, MobileNetV2, from_torchvision
+from archs.names import ARCHS, RESNETS, TIMM_PREFIX
+
+RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
+# MobileNetV2's features by resolution, as ResNet's stages: (first, last), the last one not included.
+MOBILENET_STAGES = {"layer1": (2, 4), "layer2": (4, 7), "layer3": (7, 14), "layer4": (14, 18)}
 
 
 @dataclass(frozen=True)
 class InputConvention:
-    """How a backbone wants a frame: `(pixel / 255 - mean) / std`, a value a channel."""
+    """How a backbone wants a frame: `(pixel / 255 · white - mean) / std`, a value a channel, in RGB or `bgr` order."""
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    white: float = 1.0
+    bgr: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block: its name in the backbone, and the names inside it of its main path's convolutions, in order."""
+
+    name: str
+    convs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A 2D image classifier with the names of the parts that the network around it exchanges or patches.
 
-    `net` maps `(B, 3, H, W)` to `(B, D)` once the module called `classifier` is replaced; `stages` are the
-    names of its sequences of residual blocks, in order.
+    `net` maps `(B, 3, H, W)` to `(B, D)` once the module called `classifier` is replaced. `stages`: the residual
+    blocks by the names of ResNet's stages (stride 4, 8, 16, 32); empty where there are none. `first_conv`: the
+    convolution that sees the frames.
     """
 
     net: nn.Module
     feature_dim: int
     classifier: str
-    stages: tuple[str, ...]
+    first_conv: str
+    stages: dict[str, tuple[Block, ...]] = field(default_factory=dict)
     input: InputConvention = field(default_factory=InputConvention)
 
 
 def build_backbone(arch: str, pretrain: str = "none") -> Backbone:
     """The backbone `arch` with the weights that `pretrain` names.
 
-    `pretrain`: `imagenet` (torchvision's, as the published code used), `none`, or the path of a state dict of
-    torchvision's form.
+    `pretrain`: `imagenet` (torchvision's IMAGENET1K_V1, as the published code used, or timm's default), `none`, or
+    the path of a state dict with the names of this backbone.
 
     Raises ValueError for an unknown name and OSError when weights cannot be had; both say what to do.
     """
-    if arch not in RESNETS:
-        raise ValueError(f"unknown backbone {arch!r}: expected one of {', '.join(RESNETS)}")
-    net = models.get_model(arch, weights=None)
+    if arch.startswith(TIMM_PREFIX):
+        return _timm(arch, pretrain)
+    if arch not in ARCHS:
+        raise ValueError(f"unknown backbone {arch!r}: expected one of {', '.join(ARCHS)}, or {TIMM_PREFIX}NAME")
+    make = {"mobilenetv2": _mobilenetv2, "BNInception": _bninception}.get(arch, _resnet)
+    backbone = make(arch)
     if pretrain != "none":
-        net.load_state_dict(_weights(arch, pretrain, net))
-    return Backbone(net, net.fc.in_features, "fc", ("layer1", "layer2", "layer3", "layer4"))
+        state = _imagenet_weights(arch) if pretrain == "imagenet" else _read_state_dict(Path(pretrain))
+        _load(backbone, arch, state, pretrain)
+    return backbone
 
 
-def _weights(arch: str, pretrain: str, net: nn.Module) -> dict[str, torch.Tensor]:
-    if pretrain == "imagenet":
-        return _imagenet_weights(arch)
-    state = _read_state_dict(Path(pretrain))
-    # A backbone trained on other classes is as good a start: its classifier is replaced anyway.
-    own = net.state_dict()
-    state |= {k: own[k] for k in ("fc.weight", "fc.bias")}
+def _resnet(arch: str) -> Backbone:
+    net = models.get_model(arch, weights=None)
+    convs = ("conv1", "conv2") if arch in ("resnet18", "resnet34") else ("conv1", "conv2", "conv3")
+    stages = {
+        stage: tuple(Block(f"{stage}.{index}", convs) for index in range(len(net.get_submodule(stage))))
+        for stage in RESNET_STAGES
+    }
+    return Backbone(net, net.fc.in_features, "fc", "conv1", stages)
+
+
+def _mobilenetv2(_arch: str) -> Backbone:
+    net = MobileNetV2()
+    stages = {
+        stage: tuple(
+            Block(f"features.{index}", ("conv.0", "conv.3", "conv.6"))
+            for index in range(*places)
+            if isinstance(layer := net.features[index], InvertedResidual) and layer.has_shortcut
+        )
+        for stage, places in MOBILENET_STAGES.items()
+    }
+    return Backbone(net, net.classifier.in_features, "classifier", "features.0.0", stages)
+
+
+def _bninception(_arch: str) -> Backbone:
+    net = BNInception()
+    convention = InputConvention(mean=(104.0, 117.0, 128.0), std=(1.0, 1.0, 1.0), white=255.0, bgr=True)
+    return Backbone(net, net.fc.in_features, "fc", "conv1_7x7_s2", input=convention)
+
+
+def _timm(arch: str, pretrain: str) -> Backbone:
+    try:
+        net: Any = timm_models.create(arch, pretrained=pretrain == "imagenet")
+    except (URLError, OSError, RuntimeError) as error:
+        raise OSError(_no_download(arch, error, "from timm's page of the model")) from error
+    config = net.pretrained_cfg
+    stages = {
+        stage: tuple(Block(name, convs) for name, convs in blocks)
+        for stage, blocks in timm_models.blocks_of(net).items()
+    }
+    classifier, first = config.get("classifier"), config.get("first_conv")
+    if not isinstance(classifier, str) or not isinstance(first, str):
+        raise ValueError(f"--arch {arch}: it has not one classifier and one first convolution: it can't be a backbone")
+    convention = InputConvention(tuple(config["mean"]), tuple(config["std"]))
+    backbone = Backbone(net, timm_models.feature_dim(net, classifier), classifier, first, stages, convention)
+    if pretrain not in ("none", "imagenet"):
+        _load(backbone, arch, _read_state_dict(Path(pretrain)), pretrain)
+    return backbone
+
+
+def _load(backbone: Backbone, arch: str, state: dict[str, torch.Tensor], source: str) -> None:
+    """Loads `state`, which may be of torchvision's or Caffe's form, into the backbone but for its classifier."""
+    if arch == "mobilenetv2":
+        state = from_torchvision(state)
+    elif arch == "BNInception":
+        state = from_caffe(state)
+    own = backbone.net.state_dict()
+    # A backbone trained on other classes is as good a start: its classifier is replaced anyway. Old files have no
+    # counters of batches, which matter to nothing here.
+    kept = [k for k in own if k.startswith(f"{backbone.classifier}.") or k.endswith("num_batches_tracked")]
+    state = {k: own[k] for k in kept} | {k: v for k, v in state.items() if not k.startswith(f"{backbone.classifier}.")}
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     wrong += [k for k in state if k not in own]
     if wrong:
         raise ValueError(
-            f"{pretrain}: not the weights of a {arch} (first difference: {wrong[0]}, {len(wrong)} in all); "
-            "expected a state dict with torchvision's names; a video network's checkpoint goes to --tune_from"
+            f"{source}: not the weights of a {arch} (first difference: {wrong[0]}, {len(wrong)} in all); expected a "
+            "state dict with the names of torchvision, timm or (BNInception) Caffe's conversion; a video network's "
+            "checkpoint goes to --tune_from"
         )
-    return state
+    backbone.net.load_state_dict(state)
 
 
 def _imagenet_weights(arch: str) -> dict[str, torch.Tensor]:
+    if arch not in (*RESNETS, "mobilenetv2"):
+        raise OSError(
+            f"--pretrain imagenet: torchvision has no weights of {arch}. Fetch the ones converted from Caffe "
+            "(bn_inception) and give their path (--pretrain FILE), or start without (--pretrain none)."
+        )
     # IMAGENET1K_V1 is what TSM and FEXNet started from; V2's recipe is another network's start.
-    weights = models.get_model_weights(arch)["IMAGENET1K_V1"]
+    weights = models.get_model_weights("mobilenet_v2" if arch == "mobilenetv2" else arch)["IMAGENET1K_V1"]
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
-        raise OSError(
-            f"the ImageNet weights of {arch} could not be downloaded ({error}). Either fetch {weights.url} on a "
-            "machine with internet access and give its path (--pretrain FILE), put the file into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or start without them (--pretrain none)."
-        ) from error
+        raise OSError(_no_download(arch, error, weights.url)) from error
+
+
+def _no_download(arch: str, error: Exception, source: str) -> str:
+    return (
+        f"the ImageNet weights of {arch} could not be downloaded ({error}). Either fetch {source} on a machine with "
+        "internet access and give its path (--pretrain FILE), put the file into "
+        f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or start without them (--pretrain none)."
+    )
 
 
 def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:

@@ -22,9 +22,13 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
     The model takes clips `(N, T·3, H, W)` or `(N, T, 3, H, W)`, uint8 pixels (normalised inside) or normalised
     floating point, and gives scores `(N, classes)`, computed in the model's dtype.
 
+    For Flow C is 10, for RGBDiff 18 pixels (six frames) or 15 differences in place of 3. With the identity
+    consensus the scores are `(N, T, classes)`.
+
     `info`: `classes` (names, or None where the file has none), `num_class`, `num_segments`, `arch`, `modality`,
-    `shift`, `shift_div`, `shift_place`, `fex` (`paper`, `released` or `off`), `input_size` in pixels, `mean` and
-    `std` (a value a channel, for pixels divided by 255).
+    `shift`, `shift_div`, `shift_place`, `fex` (`paper`, `released` or `off`), `temporal_pool`, `non_local`, `add_se`,
+    `consensus_type`, `input_size` in pixels, `mean` and `std` (for RGB, a value a channel, for pixels divided by
+    255) and `bgr` (whether the normalised channels are blue, green, red).
 
     Raises InputError for a missing, damaged, unsafe or unknown file.
     """
@@ -42,8 +46,13 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
         "shift_div": options.shift_div,
         "shift_place": options.shift_place,
         "fex": options.fex,
+        "temporal_pool": options.temporal_pool,
+        "non_local": options.non_local,
+        "add_se": options.add_se,
+        "consensus_type": options.consensus_type,
         "input_size": checkpoint.input_size,
-        "mean": model.input.mean,
-        "std": model.input.std,
+        "mean": tuple(value / model.input.white for value in model.input.mean),
+        "std": tuple(value / model.input.white for value in model.input.std),
+        "bgr": model.input.bgr,
     }
     return model.to(device).eval(), info

@@ -1,10 +1,12 @@
 """The words that options may take, apart from what they mean so that they can be checked without loading torch."""
 
-MODALITIES = ("RGB",)
+MODALITIES = ("RGB", "Flow", "RGBDiff")
 SHIFT_PLACES = ("blockres", "block", "inblockres")
 FEX_FORMS = ("paper", "released", "off")
 FEX_INITS = ("shift", "plain")
-CONSENSUS = ("avg",)
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+FEX_STAGES = STAGES[1:]
+CONSENSUS = ("avg", "identity")
 SCHEDULES = ("step", "cos")
 PRECISIONS = ("auto", "off", "bf16", "fp16")
 BAD_FRAMES = ("error", "skip")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import literal
 import numpy as np
 import pytest
 import torch
-from published import clip, published_network
+from published import clip, golden_options, published_network
 from torch import nn
 
 from ops.errors import InputError
@@ -17,6 +18,8 @@ from ops.model.fex import FEX, ForegroundEnhancement, SceneSegregation, initiali
 from ops.model.fex_released import ReleasedFEX
 from ops.model.temporal_shift import TemporalShift
 from ops.model.tsn import TSN, NetworkOptions, build_network, network_options
+from ops.running.published import is_mmaction, published_dataset, rename_published
+from ops.running.published import published_network as read_options
 
 SMALL = NetworkOptions(num_classes=5, num_segments=4, arch="resnet18", shift=True, partial_bn=False)
 
@@ -41,25 +44,68 @@ def shaken(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "fexnet_released_resnet18_shift8_seg4",
-        "fexnet_released_resnet50_shift6_seg8",
-        "tsm_resnet50_shift8_block_seg8",
-        "tsm_resnet50_shift8_blockres_seg8",
-        "tsn_resnet50_seg5",
-    ],
-)
+# The golden networks, and the names that their checkpoints would have.
+GOLDEN = {
+    "fexnet_released_resnet18_shift8_seg4": "TSM_a_RGB_resnet18_shift8_blockres_FEX_avg_segment4_e50",
+    "fexnet_released_resnet50_addse_seg8": "TSM_a_RGB_resnet50_shift8_blockres_addse_FEX_avg_segment8_e50",
+    "fexnet_released_resnet50_shift6_seg8": "TSM_a_RGB_resnet50_shift6_blockres_FEX_avg_segment8_e50",
+    "mmaction2_tsm_resnet50_seg8": "tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb_20220831.pth",
+    "tsm_bninception_shift8_block_seg8": "TSM_a_RGB_BNInception_shift8_block_avg_segment8_e50.pth",
+    "tsm_flow_resnet50_shift8_seg8": "TSM_a_Flow_resnet50_shift8_blockres_avg_segment8_e50.pth",
+    "tsm_mobilenetv2_shift8_blockres_seg8": "TSM_a_RGB_mobilenetv2_shift8_blockres_avg_segment8_e100_dense.pth",
+    "tsm_resnet50_shift8_block_seg8": "TSM_a_RGB_resnet50_shift8_block_avg_segment8_e50.pth",
+    "tsm_resnet50_shift8_blockres_nl_seg8": "TSM_a_RGB_resnet50_shift8_blockres_avg_segment8_e100_dense_nl.pth",
+    "tsm_resnet50_shift8_blockres_seg8": "TSM_a_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
+    "tsm_resnet50_tpool_seg8": "TSM_a_RGB_resnet50_shift8_blockres_tpool_avg_segment8_e50.pth",
+    "tsn_bninception_seg3": "TSM_a_RGB_BNInception_avg_segment3_e50.pth",
+    "tsn_resnet50_seg5": "TSM_a_RGB_resnet50_avg_segment5_e50.pth",
+}
+
+
+def test_every_golden_network_is_here(golden: Path) -> None:
+    assert {path.name.removesuffix(".keys.json") for path in golden.glob("*.keys.json")} == set(GOLDEN)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
 def test_golden_logits(golden: Path, name: str) -> None:
     network = published_network(golden, name)
+    described = json.loads((golden / f"{name}.keys.json").read_text())["input"]
     expected = np.load(golden / f"{name}.npz")
     assert expected.files
     for key in expected.files:
-        videos = clip(golden, 7, int(key.removeprefix("videos")), network.options.num_segments, 64)
+        count, segments = int(key.removeprefix("videos")), network.options.num_segments
+        videos = clip(golden, 7, count, segments, described["size"], described["channels_per_frame"])
         with torch.no_grad():
             scores = network(videos).numpy()
         assert np.abs(scores - expected[key]).max() <= 1e-9 * np.abs(expected[key]).max()
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_options_of_published_checkpoints_are_read_from_name_and_tensors(golden: Path, name: str) -> None:
+    described = json.loads((golden / f"{name}.keys.json").read_text())
+    state = {key: torch.empty(shape, device="meta") for key, shape in described["keys"].items()}
+    mmaction = is_mmaction(state)
+    values = read_options(Path(GOLDEN[name]), rename_published(state), mmaction)
+    expected = replace(golden_options(name, described["config"]), partial_bn=True)
+    assert network_options(values) == expected
+    if mmaction:
+        assert published_dataset(Path(GOLDEN[name]), mmaction) == "kinetics"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("TSM_a_Flow_resnet50_shift8_blockres_avg_segment8_e50", "says Flow, the tensors are of RGB"),
+        ("TSM_a_RGB_resnet101_shift8_blockres_avg_segment8_e50", "says resnet101, the tensors are of resnet50"),
+        ("TSM_a_RGB_resnet50_shift8_blockres_avg_segment8_e50_nl", "_nl is in the name and not in the tensors"),
+        ("TSM_a_RGB_resnet50_avg_segment8_e50", "_shift<div>_<place>"),
+    ],
+)
+def test_a_name_that_contradicts_the_tensors(golden: Path, name: str, words: str) -> None:
+    keys = json.loads((golden / "tsm_resnet50_shift8_blockres_seg8.keys.json").read_text())["keys"]
+    state = rename_published({key: torch.empty(shape, device="meta") for key, shape in keys.items()})
+    with pytest.raises(InputError, match=words):
+        read_options(Path(name), state)
 
 
 @pytest.mark.parametrize("T", [1, 2, 3, 8])

@@ -1,41 +1,58 @@
-"""Patches a backbone in time: which operator goes before which layer of which residual block."""
+"""Patches a backbone in time: which operator goes before which layer of which residual block.
+
+`segments(stage)` is the number of frames a clip has in a stage; temporal pooling halves it on the way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from archs.backbone import Backbone
+from archs.bninception import BNInception
+from archs.names import RESNETS
 from ops.errors import InputError
-from ops.model.fex import FEX, foreground_channels
+from ops.model.fex import FEX, REDUCTION, foreground_channels
 from ops.model.fex_released import ReleasedFEX
+from ops.model.non_local import PLACES, NonLocal, WithNonLocal
+from ops.model.spatiotemporal_se import SpatioTemporalSE
+from ops.model.temporal_pool import TemporalPool
 from ops.model.temporal_shift import TemporalShift, WithTemporal
 
-FEX_STAGES = ("layer2", "layer3", "layer4")
+Segments = Callable[[str], int]
+
 # Of a ResNet whose layer3 has so many blocks (ResNet-101, -152) only every second block is patched, as published.
-DEEP_STAGE = 23
+DEEP_STAGE, DEEP_BLOCK = 23, 3  # blocks, and convolutions of each: ResNet's, not those of other deep networks
 
 
-def patch_shift(backbone: Backbone, num_segments: int, shift_div: int, place: str) -> list[str]:
+def patch_shift(backbone: Backbone, segments: Segments, shift_div: int, place: str) -> list[str]:
     """Puts a temporal shift into every stage; returns the names of the patched modules.
 
-    `place`: `blockres` before `conv1` of the residual blocks (of every second one in deep networks), `block`
-    before the whole block, shortcut included.
+    `place`: `blockres` before the first convolution of the residual blocks (of every second one in deep
+    networks), `block` before the whole block, shortcut included. Of BNInception, `block` or twelve digits: before
+    the stages whose digit is 1, never the first.
     """
-    if place == "block":
-        return _patch(backbone, backbone.stages, 1, _whole_block, lambda *_: TemporalShift(num_segments, shift_div))
-    if place != "blockres":
+    if isinstance(backbone.net, BNInception):
+        return _patch_inception(backbone.net, segments, shift_div, place)
+    if place not in ("blockres", "block"):
         raise InputError(f"--shift_place {place}: temporal shift knows blockres and block")
-    step = _block_step(backbone)
-    return _patch(backbone, backbone.stages, step, _conv1, lambda *_: TemporalShift(num_segments, shift_div))
+
+    def make(stage: str, _index: int, _net: nn.Module) -> nn.Module:
+        return TemporalShift(segments(stage), shift_div)
+
+    if place == "block":
+        return _patch(backbone, tuple(backbone.stages), 1, None, make)
+    return _patch(backbone, tuple(backbone.stages), _block_step(backbone), lambda _: 0, make)
 
 
-def patch_fex(backbone: Backbone, num_segments: int, shift_div: int, place: str, form: str) -> list[str]:
-    """Puts a FEX block into `layer2` to `layer4`; returns the names of the patched modules.
+def patch_fex(
+    backbone: Backbone, segments: Segments, shift_div: int, place: str, form: str, stages: Sequence[str]
+) -> list[str]:
+    """Puts a FEX block into the blocks of `stages`; returns the names of the patched modules.
 
-    `place`: `blockres` before `conv1`; `inblockres` likewise in the first block of a stage and before `conv2` in
-    the others. `form`: `paper` or `released`.
+    `place`: `blockres` before the first convolution; `inblockres` likewise in the first block of a stage and
+    before the second convolution in the others. `form`: `paper` or `released`.
     """
     if place not in ("blockres", "inblockres"):
         raise InputError(
@@ -44,48 +61,110 @@ def patch_fex(backbone: Backbone, num_segments: int, shift_div: int, place: str,
         )
     block_type = {"paper": FEX, "released": ReleasedFEX}[form]
 
-    def make(index: int, conv: nn.Module) -> nn.Module:
+    def make(stage: str, index: int, conv: nn.Module) -> nn.Module:
         channels = conv.in_channels
         assert isinstance(channels, int)
         if foreground_channels(channels, shift_div) == 0:
             raise InputError(
                 f"--shift_div {shift_div}: leaves no foreground of {channels} channels; give a smaller one"
             )
-        return block_type(channels, num_segments, shift_div, enhance=index == 0)
+        if channels < REDUCTION:
+            raise InputError(f"--fex_stages: {stage} has {channels} channels, FEX reduces them {REDUCTION} times")
+        return block_type(channels, segments(stage), shift_div, enhance=index == 0)
 
-    layer = _conv1 if place == "blockres" else _conv1_then_conv2
-    return _patch(backbone, FEX_STAGES, _block_step(backbone), layer, make)
+    inside = place == "inblockres"
+    return _patch(backbone, stages, _block_step(backbone), lambda index: int(inside and index > 0), make)
+
+
+def refuse_unpatchable(backbone: Backbone, arch: str, stages: Sequence[str] = ()) -> None:
+    """Raises InputError if there is nothing to patch, or one of FEX's `stages` has no residual block."""
+    if isinstance(backbone.net, BNInception) and not stages:
+        return  # it is shifted between its stages
+    if not backbone.stages:
+        remedy = "give --fex off --shift_place block" if isinstance(backbone.net, BNInception) else "give --no-shift"
+        raise InputError(f"--arch {arch}: it has no residual blocks that could be patched in time: {remedy}")
+    if missing := [stage for stage in stages if not backbone.stages.get(stage)]:
+        raise InputError(
+            f"--fex_stages {' '.join(missing)}: {arch} has residual blocks in {', '.join(backbone.stages)}"
+        )
+
+
+def add_non_local(backbone: Backbone, segments: Segments, arch: str) -> None:
+    """A non-local block behind five residual blocks of `layer2` and `layer3` (see `non_local.PLACES`)."""
+    if arch != "resnet50":
+        raise InputError(f"--non_local: defined for --arch resnet50, not {arch}")
+    for stage, index in PLACES:
+        name = backbone.stages[stage][index].name
+        block = backbone.net.get_submodule(name)
+        backbone.net.set_submodule(name, WithNonLocal(block, NonLocal(_width(backbone, stage), segments(stage))))
+
+
+def add_se(backbone: Backbone, segments: Segments, arch: str) -> None:
+    """Spatio-temporal squeeze-and-excitation around every residual block."""
+    _refuse_others(arch, "add_se")
+    for stage, blocks in backbone.stages.items():
+        for block in blocks:
+            net = backbone.net.get_submodule(block.name)
+            wrapped = SpatioTemporalSE(net, _width(backbone, stage), segments(stage))
+            backbone.net.set_submodule(block.name, wrapped)
+
+
+def pool_in_time(backbone: Backbone, num_segments: int, arch: str) -> None:
+    """Temporal pooling before `layer2`. Last of all, as it gives the stage's blocks other names."""
+    _refuse_others(arch, "temporal_pool")
+    stage = backbone.net.get_submodule("layer2")
+    backbone.net.set_submodule("layer2", WithTemporal(TemporalPool(num_segments), stage))
+
+
+def _refuse_others(arch: str, flag: str) -> None:
+    if arch not in RESNETS:
+        raise InputError(f"--{flag}: defined for --arch {', '.join(RESNETS)}, not {arch}")
+
+
+def _width(backbone: Backbone, stage: str) -> int:
+    """The channels that the residual blocks of a ResNet's stage give."""
+    return backbone.feature_dim >> (3 - list(backbone.stages).index(stage))
 
 
 def _patch(
     backbone: Backbone,
-    stages: tuple[str, ...],
+    stages: Sequence[str],
     step: int,
-    layer: Callable[[int], str],
-    make: Callable[[int, nn.Module], nn.Module],
+    conv: Callable[[int], int] | None,
+    make: Callable[[str, int, nn.Module], nn.Module],
 ) -> list[str]:
-    """In every `step`-th block, `layer(index)` (empty: the block itself) gets `make(index, layer)` before it."""
+    """In every `step`-th block, `make(stage, index, layer)` goes before the layer.
+
+    It is the block's convolution number `conv(index)`, or the whole block where `conv` is None.
+    """
     patched = []
     for stage in stages:
-        for index in range(0, len(backbone.net.get_submodule(stage)), step):  # type: ignore[arg-type]
-            name = f"{stage}.{index}{layer(index)}"
+        for index, block in enumerate(backbone.stages[stage]):
+            if index % step:
+                continue
+            if conv is not None and conv(index) >= len(block.convs):
+                raise InputError(f"--shift_place inblockres: {block.name} has no second convolution; give blockres")
+            name = block.name if conv is None else f"{block.name}.{block.convs[conv(index)]}"
             net = backbone.net.get_submodule(name)
-            backbone.net.set_submodule(name, WithTemporal(make(index, net), net))
+            backbone.net.set_submodule(name, WithTemporal(make(stage, index, net), net))
             patched.append(name)
     return patched
 
 
-def _whole_block(index: int) -> str:
-    return ""
-
-
-def _conv1(index: int) -> str:
-    return ".conv1"
-
-
-def _conv1_then_conv2(index: int) -> str:
-    return ".conv1" if index == 0 else ".conv2"
-
-
 def _block_step(backbone: Backbone) -> int:
-    return 2 if len(backbone.net.get_submodule("layer3")) >= DEEP_STAGE else 1  # type: ignore[arg-type]
+    blocks = backbone.stages.get("layer3", ())
+    return 2 if len(blocks) >= DEEP_STAGE and len(blocks[0].convs) == DEEP_BLOCK else 1
+
+
+def _patch_inception(net: BNInception, segments: Segments, shift_div: int, place: str) -> list[str]:
+    stages = net.stage_names
+    mask = "0" + "1" * (len(stages) - 1) if place == "block" else place
+    if len(mask) != len(stages) or set(mask) - {"0", "1"} or "1" not in mask[1:]:
+        raise InputError(
+            f"--shift_place {place}: BNInception takes block, or {len(stages)} digits 0 or 1, one for each of its "
+            f"stages ({' '.join(stages)}); the first never shifts, one of the others must"
+        )
+    chosen = [stage for stage, digit in zip(stages, mask, strict=True) if digit == "1" and stage != stages[0]]
+    for stage in chosen:
+        net.before[stage] = TemporalShift(segments(stage), shift_div)
+    return chosen

@@ -11,11 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from archs.backbone import Backbone, InputConvention, build_backbone
+from archs.backbone import Backbone, build_backbone
 from ops.errors import InputError
 from ops.model.fex import FEX
 from ops.model.fex_released import ReleasedFEX
-from ops.model.surgery import patch_fex, patch_shift
+from ops.model.input_stage import InputStage, adapt_first_convolution, input_channels
+from ops.model.non_local import NonLocal
+from ops.model.spatiotemporal_se import SpatioTemporalSE
+from ops.model.surgery import add_non_local, add_se, patch_fex, patch_shift, pool_in_time, refuse_unpatchable
+from ops.model.temporal_pool import pooled_segments
+from ops.names import CONSENSUS, FEX_STAGES, MODALITIES
 
 
 @dataclass(frozen=True)
@@ -28,21 +33,29 @@ class NetworkOptions:
     num_classes: int
     num_segments: int = 8
     modality: str = "RGB"
+    keep_rgb: bool = False
     arch: str = "resnet50"
     shift: bool = False
     shift_div: int = 8
     shift_place: str = "blockres"
     fex: str = "paper"
     fex_init: str = "shift"
+    fex_stages: tuple[str, ...] = FEX_STAGES
+    temporal_pool: bool = False
+    non_local: bool = False
+    add_se: bool = False
     dropout: float = 0.5
     consensus_type: str = "avg"
     partial_bn: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fex_stages", tuple(self.fex_stages))
         if not self.shift:
             self._reset("shift_div", "shift_place", fex="off")
         if self.fex == "off":
-            self._reset("fex_init")
+            self._reset("fex_init", "fex_stages")
+        if self.modality != "RGBDiff":
+            self._reset("keep_rgb")
 
     def _reset(self, *names: str, **values: Any) -> None:
         defaults = {name: self.__dataclass_fields__[name].default for name in names}
@@ -54,6 +67,11 @@ class NetworkOptions:
         """FEX stands in the shift's place; without shift there is nothing in time."""
         return self.shift and self.fex != "off"
 
+    def segments(self, stage: str) -> int:
+        """How many frames a clip has in a stage of the backbone."""
+        pooled = self.temporal_pool and stage != "layer1"
+        return pooled_segments(self.num_segments) if pooled else self.num_segments
+
     @property
     def mixes_videos(self) -> bool:
         """True when a prediction depends on the videos that share its batch (the released network's defect)."""
@@ -63,7 +81,8 @@ class NetworkOptions:
 class TSN(nn.Module):
     """Temporal segment network (Wang et al. 2016) around a backbone patched with temporal shift or FEX.
 
-    `patched` lists the backbone's modules that have an operator in time before them.
+    `patched` lists the backbone's modules that have an operator in time before them. `classifiers`: where the
+    classifier may stand, by the beginnings of its tensors' names.
     """
 
     def __init__(self, options: NetworkOptions, backbone: Backbone, patched: list[str]) -> None:
@@ -71,23 +90,30 @@ class TSN(nn.Module):
         self.options = options
         self.patched = patched
         self.input = backbone.input
-        self.input_stage = InputStage(backbone.input)
+        self.input_stage = InputStage(backbone.input, options.modality, options.keep_rgb)
         self.base_model = backbone.net
+        self.first_conv = f"base_model.{backbone.first_conv}"
         classifier = nn.Linear(backbone.feature_dim, options.num_classes)
         nn.init.normal_(classifier.weight, 0, 0.001)
         nn.init.zeros_(classifier.bias)
         # Without dropout the classifier stands in the backbone's own place, and published checkpoints name it so.
         own_place = options.dropout == 0
-        setattr(self.base_model, backbone.classifier, classifier if own_place else nn.Dropout(options.dropout))
+        head = classifier if own_place else nn.Dropout(options.dropout)
+        self.base_model.set_submodule(backbone.classifier, head)
         self.new_fc = nn.Identity() if own_place else classifier
         self.classifier_name = f"base_model.{backbone.classifier}" if own_place else "new_fc"
+        self.classifiers = ("new_fc.", f"base_model.{backbone.classifier}.")
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
+        self.backbone_is_frozen = False
         self._freeze_norms()
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """`(N, T, C, H, W)` or `(N, T·C, H, W)`, uint8 pixels or normalised floating point, to scores `(N, K)`."""
+        """`(N, T, C, H, W)` or `(N, T·C, H, W)`, uint8 pixels or normalised floating point, to scores `(N, K)`.
+
+        With the identity consensus `(N, T, K)`: every frame's own.
+        """
         T = self.options.num_segments
         if clips.ndim == 4 and clips.shape[1] % T == 0:
             clips = clips.unflatten(1, (T, -1))  # (N, T·C, H, W) to (N, T, C, H, W)
@@ -95,15 +121,24 @@ class TSN(nn.Module):
             raise ValueError(f"expected clips (N, T={T}, C, H, W) or (N, T·C, H, W), got {tuple(clips.shape)}")
         frames = self.input_stage(clips.flatten(0, 1))  # (N·T, C, H, W)
         scores = self.new_fc(self.base_model(frames))  # (N·T, K)
-        return scores.unflatten(0, (-1, T)).mean(dim=1)
+        scores = scores.unflatten(0, (-1, self.options.segments("layer4")))  # (N, T, K)
+        return scores if self.options.consensus_type == "identity" else scores.mean(dim=1)
 
     def train(self, mode: bool = True) -> TSN:
-        """Training mode; with partial BN the backbone's frozen BatchNorms stay in evaluation mode."""
+        """Training mode; the backbone's frozen BatchNorms (partial BN, `freeze_backbone`) stay in evaluation mode."""
         super().train(mode)
-        if self.options.partial_bn:
-            for norm in self._frozen_norms():
-                norm.eval()
+        for norm in self._frozen_norms():
+            norm.eval()
         return self
+
+    def freeze_backbone(self, frozen: bool) -> None:
+        """Whether the backbone stays as it is: its weights and BatchNorms, not what was added and the classifier."""
+        self.backbone_is_frozen = frozen
+        for module in self._backbone_modules():
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(not frozen)
+        self._freeze_norms()
+        self.train(self.training)
 
     @property
     def classifier(self) -> nn.Module:
@@ -124,6 +159,8 @@ class TSN(nn.Module):
             kind = "TSM"
         else:
             kind = "FEXNet (the paper's block)" if o.fex == "paper" else "FEXNet (as released: videos of a batch mix)"
+        extras = ("temporal pooling", o.temporal_pool), ("non-local blocks", o.non_local), ("SE", o.add_se)
+        kind = " + ".join([kind, *(extra for extra, there in extras if there)])
         return f"{kind} on {o.arch}, {o.num_segments} segments of {o.modality}, {o.num_classes} classes"
 
     def describe(self) -> str:
@@ -133,6 +170,13 @@ class TSN(nn.Module):
             words.append(f"shift_div {o.shift_div}, place {o.shift_place}")
             what = "FEX" if o.has_fex else "temporal shift"
             words.append(f"{what} before {len(self.patched)} modules: {', '.join(self.patched)}")
+        if o.temporal_pool:
+            words.append(f"{o.segments('layer4')} segments from layer2 on")
+        for what, kind in (("non-local", NonLocal), ("SE", SpatioTemporalSE)):
+            count = sum(isinstance(m, kind) for m in self.modules())
+            words += [f"{count} {what} blocks"] if count else []
+        if o.modality != "RGB":
+            words.append(f"{self.input_stage.channels} channels a segment")
         return "; ".join(words)
 
     def describe_training(self, fex_is_fresh: bool) -> str:
@@ -143,59 +187,64 @@ class TSN(nn.Module):
             words.append(f"FEX starts as {'the temporal shift' if o.fex_init == 'shift' else 'the framework draws it'}")
         return "; ".join(words)
 
+    def _backbone_modules(self) -> list[nn.Module]:
+        """The backbone's own modules: neither what was added nor the classifier."""
+        added = {id(self.classifier)}
+        for module in self.base_model.modules():
+            if isinstance(module, FEX | ReleasedFEX | NonLocal):
+                added |= {id(m) for m in module.modules()}
+            elif isinstance(module, SpatioTemporalSE):
+                added |= {id(module.reduce), id(module.expand)}
+        return [m for m in self.base_model.modules() if id(m) not in added]
+
     def _frozen_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
-        inside_fex = {id(m) for block in self.fex_blocks() for m in block.modules()}
-        norms = [m for m in self.base_model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        return [m for m in norms if id(m) not in inside_fex][1:]
+        norms = [m for m in self._backbone_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if self.backbone_is_frozen:
+            return norms
+        return norms[1:] if self.options.partial_bn else []
 
     def _freeze_norms(self) -> None:
-        if self.options.partial_bn:
-            for norm in self._frozen_norms():
-                norm.requires_grad_(False)
-
-
-class InputStage(nn.Module):
-    """Normalises uint8 frames on the device, in the backbone's convention; passes floating-point frames on."""
-
-    scale: torch.Tensor
-    offset: torch.Tensor
-
-    def __init__(self, convention: InputConvention) -> None:
-        super().__init__()
-        mean, std = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (convention.mean, convention.std))
-        # (pixel / 255 - mean) / std = pixel · scale + offset
-        self.register_buffer("scale", (1 / (255 * std)).to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("offset", (-mean / std).to(torch.get_default_dtype()), persistent=False)
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, C, H, W)` to the same shape in the network's dtype, channels last in memory."""
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        if frames.is_floating_point():
-            return frames.to(self.scale.dtype)
-        if frames.dtype != torch.uint8:
-            raise TypeError(f"expected uint8 pixels or normalised floating point, got {frames.dtype}")
-        return torch.addcmul(self.offset, frames.to(self.scale.dtype), self.scale)
+        for norm in self._frozen_norms():
+            norm.requires_grad_(False)
 
 
 def build_network(options: NetworkOptions, pretrain: str = "none") -> TSN:
     """The network that `options` name, its backbone started from `pretrain` (see `archs.backbone`)."""
-    if options.modality != "RGB" or options.consensus_type != "avg":
-        raise InputError("only --consensus_type avg and modality RGB are built")
+    for word, value, known in (
+        ("modality", options.modality, MODALITIES), ("consensus", options.consensus_type, CONSENSUS)
+    ):  # fmt: skip
+        if value not in known:
+            raise InputError(f"{word} {value}: expected one of {', '.join(known)}")
     try:
         backbone = build_backbone(options.arch, pretrain)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
-    patched: list[str] = []
-    T, div, place = options.num_segments, options.shift_div, options.shift_place
-    if options.has_fex:
-        patched = patch_fex(backbone, T, div, place, options.fex)
-    elif options.shift:
-        patched = patch_shift(backbone, T, div, place)
-    network = TSN(options, backbone, patched)
+    if options.modality != "RGB":
+        adapt_first_convolution(backbone, input_channels(options.modality, options.keep_rgb))
+    network = TSN(options, backbone, patch(backbone, options))
     if options.has_fex and options.fex_init == "shift":
         for block in network.fex_blocks():
             block.start_as_shift()
     return network
+
+
+def patch(backbone: Backbone, options: NetworkOptions) -> list[str]:
+    """Puts everything in time into the backbone; returns the names of the modules that shift or FEX stand before."""
+    patched: list[str] = []
+    if options.has_fex:
+        refuse_unpatchable(backbone, options.arch, options.fex_stages)
+        how = (options.shift_div, options.shift_place, options.fex, options.fex_stages)
+        patched = patch_fex(backbone, options.segments, *how)
+    elif options.shift:
+        refuse_unpatchable(backbone, options.arch)
+        patched = patch_shift(backbone, options.segments, options.shift_div, options.shift_place)
+    if options.add_se:
+        add_se(backbone, options.segments, options.arch)
+    if options.non_local:
+        add_non_local(backbone, options.segments, options.arch)
+    if options.temporal_pool:
+        pool_in_time(backbone, options.num_segments, options.arch)
+    return patched
 
 
 def network_options(values: dict[str, Any]) -> NetworkOptions:

@@ -11,39 +11,43 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ops.errors import InputError
 from ops.files import whole
-from ops.running.published import published_dataset, published_network, rename_published
+from ops.model.input_stage import adapted_kernels
+from ops.model.tsn import TSN
+from ops.running.published import is_mmaction, published_dataset, published_network, rename_published
 
 logger = logging.getLogger(__name__)
 
-CLASSIFIERS = ("new_fc.", "base_model.fc.")
 LATEST, BEST = "ckpt.pth", "ckptbest.pth"
 FORMAT = 1
 
 
 @dataclass
 class Checkpoint:
-    """What a file held. `network`: the fields of `NetworkOptions`; `categories`: empty when the file has none."""
+    """What a file held. `network`: the fields of `NetworkOptions`; `categories`: empty when the file has none.
+
+    `from_mmaction`: MMAction2 wrote it.
+    """
 
     path: Path
     state_dict: dict[str, torch.Tensor]
     network: dict[str, Any]
     categories: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
+    from_mmaction: bool = False
 
     @property
     def dataset(self) -> str:
         """The data set it was trained on."""
-        return str(self.training["dataset"]) if self.training else published_dataset(self.path)
+        return str(self.training["dataset"]) if self.training else published_dataset(self.path, self.from_mmaction)
 
     @property
     def input_size(self) -> int:
@@ -73,8 +77,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if foreign := [k for k, v in state.items() if not isinstance(v, torch.Tensor)]:
         raise InputError(f"{path}: state_dict[{foreign[0]!r}] is no tensor: not a checkpoint of this kind")
     if "format" not in content:
+        foreign = is_mmaction(state)
         state = rename_published(state)
-        return Checkpoint(path, state, published_network(path, state))
+        return Checkpoint(path, state, published_network(path, state, foreign), from_mmaction=foreign)
     if content["format"] != FORMAT:
         raise InputError(f"{path}: format {content['format']!r}, this version reads {FORMAT}: update FEXNet")
     if missing := {"network", "categories", "dataset"} - content.keys():
@@ -95,13 +100,12 @@ def newest_own(folder: Path) -> Checkpoint:
     raise InputError(f"no own checkpoint {folder}/*/{BEST}: train a network first, or name a checkpoint")
 
 
-def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+def load_weights(network: TSN, checkpoint: Checkpoint) -> None:
     """Loads every tensor, by name and shape; an InputError lists what does not fit."""
     own, given = network.state_dict(), checkpoint.state_dict
     # With dropout the classifier has another name, and whether to drop is not the file's to say.
-    given = {n: v for n, v in given.items() if not n.startswith(CLASSIFIERS)} | _renamed(
-        own, {n: v for n, v in given.items() if n.startswith(CLASSIFIERS)}
-    )
+    classifier = {n: v for n, v in given.items() if n.startswith(network.classifiers)}
+    given = {n: v for n, v in given.items() if n not in classifier} | _renamed(network, classifier)
     faults = [f"missing {name}" for name in own if name not in given]
     faults += [f"unexpected {name}" for name in given if name not in own]
     faults += [
@@ -148,18 +152,32 @@ def refuse_other_network(checkpoint: Checkpoint, options: Mapping[str, Any], to_
         raise InputError(f"{checkpoint.path}: another network than the flags ask for: {pairs}; give the same flags")
 
 
-def load_matching_weights(
-    network: nn.Module, checkpoint: Checkpoint, with_classifier: bool
-) -> tuple[list[str], list[str], list[str]]:
-    """Loads what fits by name and shape, for `--tune_from`; returns the names loaded, left out and left fresh."""
+@dataclass
+class Matched:
+    """Names of tensors: loaded from a file (`adapted`: to another number of channels), left out of it, left fresh."""
+
+    loaded: list[str]
+    adapted: list[str]
+    left_out: list[str]
+    fresh: list[str]
+
+
+def load_matching_weights(network: TSN, checkpoint: Checkpoint, with_classifier: bool) -> Matched:
+    """Loads what fits by name and shape, for `--tune_from` and `--follow_pretrain`.
+
+    The first convolution is adapted where the file's is of another modality.
+    """
     own = network.state_dict()
-    given = _renamed(own, checkpoint.state_dict)
-    usable = {n: v for n, v in given.items() if with_classifier or not n.startswith(CLASSIFIERS)}
+    given = _renamed(network, checkpoint.state_dict)
+    first, adapted = f"{network.first_conv}.weight", []
+    if first in given and given[first].shape[1] != own[first].shape[1]:
+        given[first], adapted = adapted_kernels(given[first], own[first].shape[1]), [first]
+    usable = {n: v for n, v in given.items() if with_classifier or not n.startswith(network.classifiers)}
     loaded = [name for name in own if name in usable and own[name].shape == usable[name].shape]
     network.load_state_dict({name: given[name] for name in loaded}, strict=False)
     left_out = [name for name in given if name not in loaded]
     fresh = [name for name in own if name not in loaded]
-    return loaded, left_out, fresh
+    return Matched(loaded, adapted, left_out, fresh)
 
 
 def summarise(names: Sequence[str]) -> str:
@@ -168,14 +186,18 @@ def summarise(names: Sequence[str]) -> str:
     return ", ".join(block if count == 1 else f"{block} ({count})" for block, count in blocks.items()) or "none"
 
 
-def _renamed(own: Iterable[str], given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`given` under the names that the same layers have in `own`, wherever operators in time and classifier stand."""
-    names = {_bare(name): name for name in own}
-    return {names.get(_bare(name), name): value for name, value in given.items()}
+def _renamed(network: TSN, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`given` under the names that the same layers have in `network`, wherever operators and classifier stand."""
+    names = {_bare(name, network): name for name in network.state_dict()}
+    return {names.get(_bare(name, network), name): value for name, value in given.items()}
 
 
-def _bare(name: str) -> str:
-    return name.replace(".net.", ".").replace("base_model.fc.", "new_fc.")
+def _bare(name: str, network: TSN) -> str:
+    """A layer's name without the wrappers around it."""
+    for place in network.classifiers:
+        if name.startswith(place):
+            return name.replace(place, "classifier.")
+    return name.replace(".net.", ".").replace(".block.", ".")
 
 
 def _load(path: Path) -> Any:

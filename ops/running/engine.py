@@ -59,8 +59,10 @@ class Meters:
         return f"loss {self.loss / read:.4f}, top-1 {100 * self.top1 / read:.1f} %"
 
     def add(self, loss: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> None:
-        """Counts a batch: its mean loss, scores (N, K) and labels (N,)."""
+        """Counts a batch: its mean loss, scores (N, K) or (N, T, K), labels (N,) or, of mixed clips, (N, K)."""
         self._read()
+        scores = scores if scores.ndim == 2 else scores.mean(dim=1)  # (N, T, K) to (N, K)
+        labels = labels if labels.ndim == 1 else labels.argmax(dim=1)  # the larger share
         top1, top5 = count_top_k(scores, labels, 1), count_top_k(scores, labels, 5)
         self._pending = torch.stack([loss.double() * len(labels), top1.double(), top5.double()])
         self._behind = len(labels)
@@ -94,30 +96,68 @@ class Meters:
         self._pending = None
 
 
+Mixer = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
 @dataclass
 class Step:
-    """How a batch becomes a step: what `train_one_epoch` needs besides model and data."""
+    """How batches become steps: what `train_one_epoch` needs besides model and data.
+
+    `accumulate`: the gradients of so many batches make one step, which is that of one batch of all their videos
+    (but for BatchNorm, which sees each by itself). `mix`: clips and labels (N,) to mixed clips and shares (N, K).
+    `after`: called after each optimizer step.
+    """
 
     criterion: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     clip_gradient: float | None = None
+    accumulate: int = 1
+    mix: Mixer | None = None
+    after: Callable[[], object] = lambda: None
+    _gathered: int = 0
 
     def __call__(
         self, model: nn.Module, clips: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One optimizer step on clips (N, T, C, H, W); returns the detached loss and scores (N, K)."""
-        self.optimizer.zero_grad(set_to_none=True)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Forward and backward on clips (N, T, C, H, W), and a step when it is due.
+
+        Returns the detached loss and scores (see `Meters.add`), and the labels as they were mixed.
+        """
+        if self.mix is not None:
+            clips, labels = self.mix(clips, labels)
         scores = model(clips)
-        loss = self.criterion(scores, labels)
+        loss = loss_of(self.criterion, scores, labels)
         self.scaler.scale(loss).backward()
+        self._gathered += 1
+        if self._gathered == self.accumulate:
+            self.finish()
+        return loss.detach(), scores.detach(), labels
+
+    def finish(self) -> None:
+        """The optimizer's step with the mean of the gradients gathered so far; nothing if there are none."""
+        if not self._gathered:
+            return
+        trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.scaler.unscale_(self.optimizer)
+        if self._gathered > 1:
+            for parameter in trained:
+                parameter.grad.div_(self._gathered)  # type: ignore[union-attr]
         if self.clip_gradient is not None:
-            self.scaler.unscale_(self.optimizer)
-            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(trained, self.clip_gradient)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss.detach(), scores.detach()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._gathered = 0
+        self.after()
+
+
+def loss_of(criterion: nn.Module, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The loss of scores (N, K); of every frame's own (N, T, K), the identity consensus, the mean over the frames."""
+    if scores.ndim == 3:
+        labels = labels.repeat_interleave(scores.shape[1], dim=0)  # (N, …) to (N·T, …)
+        scores = scores.flatten(0, 1)  # (N·T, K)
+    return criterion(scores, labels)
 
 
 def train_one_epoch(
@@ -139,9 +179,9 @@ def train_one_epoch(
                 )
             continue
         batch = batch.to(place.device)
-        loss, scores = step(model, batch.clips[:, 0], batch.labels)  # training has one view a video
-        meters.add(loss, scores, batch.labels)
+        meters.add(*step(model, batch.clips[:, 0], batch.labels))  # training has one view a video
         on_batch(number, meters)
+    step.finish()
     return meters.statistics(place)
 
 
@@ -156,7 +196,7 @@ def validate(model: nn.Module, loader: Iterable[Any], criterion: nn.Module, plac
             continue
         batch = batch.to(place.device)
         scores = model(batch.clips[:, 0])
-        meters.add(criterion(scores, batch.labels), scores, batch.labels)
+        meters.add(loss_of(criterion, scores, batch.labels), scores, batch.labels)
     return meters.statistics(place)
 
 

@@ -13,14 +13,15 @@ from torch import nn
 from ops.errors import InputError
 from ops.model.tsn import TSN
 
-NORMS = (nn.modules.batchnorm._BatchNorm,)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str, Any]]:
     """The trainable parameters in the published groups, each with `lr_mult`, `decay_mult` and `name`.
 
-    FEX's own layers form groups of their own. `classifier_lr5`: the classifier learns 5 times as fast (its bias
+    FEX's own layers form groups of their own; what no rule was published for (timm's) has decay where it is a
+    matrix. `classifier_lr5`: the classifier learns 5 times as fast (its bias
     10 times), as published unless a checkpoint of the same data set is fine-tuned.
     """
     first = 5 if network.options.modality == "Flow" else 1
@@ -38,23 +39,22 @@ def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str
     }
     members: dict[str, list[nn.Parameter]] = {name: [] for name in multipliers}
     inside_fex = {id(m) for block in network.fex_blocks() for m in block.modules()}
-    first_conv = next(m for m in network.base_model.modules() if isinstance(m, nn.Conv2d))
-    for module in network.modules():
+    for name, module in network.named_modules():
         for kind, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            if isinstance(module, NORMS):
-                group = "new_bn" if id(module) in inside_fex else "BN scale/shift"
-            elif not isinstance(module, LAYERS):
-                raise TypeError(f"no parameter group for {type(module).__name__}.{kind}: add a rule here")
-            elif id(module) in inside_fex:
-                group = f"new_conv_{kind}"
-            elif module is first_conv:
-                group = f"first_conv_{kind}"
-            elif module is network.classifier and classifier_lr5:
-                group = "lr5_weight" if kind == "weight" else "lr10_bias"
-            else:
-                group = f"normal_{kind}"
+            fresh = id(module) in inside_fex
+            if isinstance(module, LAYERS):
+                if module is network.classifier and classifier_lr5:
+                    group = "lr5_weight" if kind == "weight" else "lr10_bias"
+                else:
+                    group = (
+                        f"{'new_conv' if fresh else 'first_conv' if name == network.first_conv else 'normal'}_{kind}"
+                    )
+            elif isinstance(module, NORMS) or parameter.ndim <= 1:  # such as the scales of a layer in timm's ConvNeXt
+                group = "new_bn" if fresh else "BN scale/shift"
+            else:  # such as timm's position embeddings
+                group = "normal_weight"
             members[group].append(parameter)
     return [
         {"params": members[name], "lr_mult": lr, "decay_mult": decay, "name": name}

@@ -1,8 +1,10 @@
-"""Checkpoints of TSM's and FEXNet's published code: their tensors' names, and options read from name and tensors.
+"""Checkpoints of TSM's, FEXNet's and MMAction2's code: their tensors' names, and options read from name and tensors.
 
-They hold no options. The path names data set, modality, backbone, shift and segments, as the published scripts
-write it:
+They hold no options. Of TSM and FEXNet the path names data set, modality, backbone, shift and segments, as the
+published scripts write it:
 `TSM_<data set>_<modality>_<arch>[_shift<div>_<place>][…][_FEX]_<consensus>_segment<T>_e<epochs>[…]`.
+MMAction2's TSM-ResNets are known by their tensors; the file's name may say data set and segments
+(`tsm_…_1x1x8-…_kinetics400-rgb_….pth`).
 """
 
 from __future__ import annotations
@@ -25,21 +27,42 @@ RENAMED = (
     (".shift_block.ST_model.temporal_bn.", ".temporal.segregation.tim.bn."),
     (".shift_block.ST_model.SR.reinf_conv.", ".temporal.segregation.scene_conv."),
     (".shift_block.ST_model.fusion_conv.", ".temporal.segregation.fusion."),
+    ("._se_reduce_conv.", ".reduce."),
+    ("._se_expand_conv.", ".expand."),
 )
-# Three-dimensional convolutions there whose last axis is one long; two-dimensional here.
+# Three-dimensional convolutions there whose last axes are one long; of fewer dimensions here.
 FLATTENED = ("tim.conv.weight", "fusion.weight")
+SQUEEZED = re.compile(r"base_model\.layer\d(\.net)?\.\d+\.(reduce|expand)\.weight")
+# (a pattern of MMAction2's names, here)
+FROM_MMACTION = (
+    (r"^cls_head\.fc_cls\.", "new_fc."),
+    (r"^backbone\.", "base_model."),
+    (r"\.conv(\d)\.conv\.", r".conv\1."),
+    (r"\.conv(\d)\.bn\.", r".bn\1."),
+    (r"\.downsample\.conv\.", ".downsample.0."),
+    (r"\.downsample\.bn\.", ".downsample.1."),
+)
+MMACTION_DATASETS = {
+    "kinetics400": "kinetics", "sthv1": "something", "sthv2": "somethingv2", "jester": "jester", "ucf101": "ucf101",
+    "hmdb51": "hmdb51",
+}  # fmt: skip
 
 RUN_NAME = re.compile(
-    r"TSM_(?P<dataset>[^_]+)_(?P<modality>RGB|Flow|RGBDiff)_(?P<arch>[^_]+)"
-    r"(_shift(?P<div>\d+)_(?P<place>[a-z]+))?(?P<marks>(_[A-Za-z]+)*?)"
-    r"_(?P<consensus>avg|identity)_segment(?P<segments>\d+)"
+    r"TSM_(?P<dataset>[^_]+)_(?P<modality>RGBDiff|RGB|Flow)_(?P<arch>[^_]+)"
+    r"(_shift(?P<div>\d+)_(?P<place>[a-z]+|[01]{12}))?(?P<marks>(_[A-Za-z]+)*?)"
+    r"_(?P<consensus>avg|identity)_segment(?P<segments>\d+)(?P<after>[^.]*)"
 )
 BOTTLENECK_LAYER3 = {6: "resnet50", 23: "resnet101", 36: "resnet152"}
 BASIC_LAYER3 = {2: "resnet18", 6: "resnet34"}
+# The first convolution's weight tells these backbones apart, and its channels the modality.
+FIRST = {"BNInception": "conv1_7x7_s2", "mobilenetv2": "features.0.0", "resnet": "conv1"}
+CHANNELS = {3: "RGB", 10: "Flow", 15: "RGBDiff", 18: "RGBDiff"}
 
 
 def rename_published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors under this project's names, without the wrapper's `module.`; own names stay as they are."""
+    if is_mmaction(state):
+        return _rename_mmaction(state)
     renamed = {}
     for name, value in state.items():
         name = name.removeprefix("module.")
@@ -47,40 +70,103 @@ def rename_published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             name = name.replace(theirs, ours)
         if name.endswith(FLATTENED) and value.ndim == 5:
             value = value.squeeze(4)
+        elif SQUEEZED.fullmatch(name) and value.ndim == 5:
+            value = value.flatten(2)
         renamed[name] = value
     return renamed
 
 
-def published_network(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+def is_mmaction(state: dict[str, torch.Tensor]) -> bool:
+    """The tensors are named as MMAction2 names them."""
+    return "cls_head.fc_cls.weight" in state
+
+
+def _rename_mmaction(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    renamed = {}
+    for name, value in state.items():
+        if name.startswith("data_preprocessor."):
+            continue  # the normalisation, which is this project's own too
+        for pattern, ours in FROM_MMACTION:
+            name = re.sub(pattern, ours, name)
+        renamed[name] = value
+    return renamed
+
+
+def published_network(path: Path, state: dict[str, torch.Tensor], from_mmaction: bool = False) -> dict[str, Any]:
     """The network's options (fields of `NetworkOptions`) from the path's name and the renamed tensors.
 
     Raises InputError when the name says nothing, or when name and tensors contradict each other.
     """
-    match = _run_name(path)
-    arch, fex, shifted = _arch(path, state), _has_fex(state), any(".net." in name for name in state)
-    if match["arch"] != arch:
-        raise InputError(f"{path}: the name says {match['arch']}, the tensors are a {arch}'s")
-    if shifted and match["div"] is None:
-        raise InputError(
-            f"{path}: the tensors have a shift, the name has no '_shift<div>_<place>': name it as published"
-        )
-    values = {"dropout": 0.0} if _classifier(state) == "base_model.fc.weight" else {}
+    values = _from_tensors(path, state)
+    return values | (_from_mmaction_name(path, values) if from_mmaction else _from_run_name(path, values))
+
+
+def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    arch, classifier = _arch(path, state), _classifier(state)
+    values: dict[str, Any] = {} if classifier == "new_fc.weight" else {"dropout": 0.0}
+    first = state[f"base_model.{FIRST.get(arch, FIRST['resnet'])}.weight"]
+    channels = first.shape[1]
+    if channels not in CHANNELS:
+        raise InputError(f"{path}: its first convolution takes {channels} channels, expected one of {[*CHANNELS]}")
     return values | {
-        "num_classes": state[_classifier(state)].shape[0],
-        "num_segments": int(match["segments"]),
-        "modality": match["modality"],
+        "num_classes": state[classifier].shape[0],
+        "modality": CHANNELS[channels],
+        "keep_rgb": channels == 18,
         "arch": arch,
+        "shift": any(".net." in name.replace("base_model.layer2.net.", "") for name in state),
+        "fex": "released" if any(".temporal.segregation." in name for name in state) else "off",
+        "temporal_pool": any(name.startswith("base_model.layer2.net.") for name in state),
+        "non_local": any(".nl." in name for name in state),
+        "add_se": any(SQUEEZED.fullmatch(name) for name in state),
+    }
+
+
+def _from_run_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """What only the name says; InputError where it contradicts the tensors."""
+    match = _run_name(path)
+    marks = set(f"{match['marks']}{match['after']}".split("_"))
+    faults = [
+        f"the name says {match[option]}, the tensors are of {values[option]}"
+        for option in ("arch", "modality")
+        if match[option] != values[option]
+    ]
+    for option, mark in (("temporal_pool", "tpool"), ("non_local", "nl"), ("add_se", "addse")):
+        if values[option] != (mark in marks):
+            having, lacking = ("tensors", "name") if values[option] else ("name", "tensors")
+            faults.append(f"_{mark} is in the {having} and not in the {lacking}")
+    inception = values["arch"] == "BNInception"  # its shift leaves no trace in the tensors
+    if values["shift"] and match["div"] is None:
+        faults.append("the tensors have a shift, the name has no '_shift<div>_<place>'")
+    if not values["shift"] and match["div"] is not None and not inception:
+        faults.append("the name has a shift, the tensors have none")
+    if faults:
+        raise InputError(f"{path}: {'; '.join(faults)}: name it as published")
+    return {
+        "num_segments": int(match["segments"]),
         "shift": match["div"] is not None,
         "shift_div": int(match["div"] or 8),
         "shift_place": match["place"] or "blockres",
-        "fex": "released" if fex else "off",
         "consensus_type": match["consensus"],
     }
 
 
-def published_dataset(path: Path) -> str:
+def _from_mmaction_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """MMAction2's TSM: shift before `conv1` by an eighth; segments from `1x1x<T>` in the name, else 8."""
+    match = re.search(r"\d+x\d+x(\d+)", path.name)
+    return {"num_segments": int(match[1]) if match else 8, "shift_div": 8, "shift_place": "blockres"}
+
+
+def published_dataset(path: Path, from_mmaction: bool = False) -> str:
     """The data set that the path's name gives."""
-    return _run_name(path)["dataset"]
+    if not from_mmaction:
+        return _run_name(path)["dataset"]
+    for theirs, ours in MMACTION_DATASETS.items():
+        if theirs in path.name:
+            return ours
+    raise InputError(
+        f"{path}: which data set it was trained on is not in its name: expected one of {', '.join(MMACTION_DATASETS)} "
+        "in it, as MMAction2 names its files"
+    )
 
 
 def _run_name(path: Path) -> re.Match[str]:
@@ -95,17 +181,17 @@ def _run_name(path: Path) -> re.Match[str]:
 
 def _classifier(state: dict[str, torch.Tensor]) -> str:
     """The classifier's weight; published networks trained without dropout have it in the backbone's own place."""
-    return "new_fc.weight" if "new_fc.weight" in state else "base_model.fc.weight"
-
-
-def _has_fex(state: dict[str, torch.Tensor]) -> bool:
-    return any(".temporal.segregation." in name for name in state)
+    places = ("new_fc.weight", "base_model.fc.weight", "base_model.classifier.weight")
+    return next((name for name in places if name in state), places[0])
 
 
 def _arch(path: Path, state: dict[str, torch.Tensor]) -> str:
-    blocks = {int(m[1]) for name in state if (m := re.match(r"base_model\.layer3\.(\d+)\.", name))}
-    bottleneck = any(re.match(r"base_model\.layer3\.0\..*conv3\.", name) for name in state)
-    arch = (BOTTLENECK_LAYER3 if bottleneck else BASIC_LAYER3).get(len(blocks))
+    arch = next((arch for arch, conv in FIRST.items() if f"base_model.{conv}.weight" in state), None)
+    if arch == "resnet":
+        layer3 = (re.match(r"base_model\.layer3\.(\d+)\.", name) for name in state)
+        blocks = len({match[1] for match in layer3 if match})
+        bottleneck = any(re.match(r"base_model\.layer3\.0\..*conv3\.", name) for name in state)
+        arch = (BOTTLENECK_LAYER3 if bottleneck else BASIC_LAYER3).get(blocks)
     if arch is None or _classifier(state) not in state:
-        raise InputError(f"{path}: its tensors are not those of a video network around a ResNet of torchvision's")
+        raise InputError(f"{path}: its tensors are not those of a video network around a backbone known here")
     return arch

@@ -310,7 +310,7 @@ def averaged(args: argparse.Namespace, network: TSN, resumed: files.Checkpoint |
     """The moving average of the weights, as it was when `resumed` was written."""
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(args.ema), use_buffers=True)
     if resumed and "trained" in resumed.training:
-        files.load_weights(average.module, resumed)
+        average.module.load_state_dict(resumed.state_dict)
         average.n_averaged.fill_(resumed.training["averaged_steps"])
     return average
 

@@ -69,6 +69,6 @@ def feature_dim(net: nn.Module, classifier: str) -> int:
     if isinstance(layer, nn.Linear):
         return layer.in_features
     if isinstance(layer, nn.Conv2d) and hasattr(getattr(net, "head", None), "global_pool"):
-        net.head.global_pool.flatten = nn.Flatten(1)  # type: ignore[union-attr]  # it keeps (B, D, 1, 1) for the convolution
+        net.head.global_pool.flatten = nn.Flatten(1)  # type: ignore  # it keeps (B, D, 1, 1) for the convolution
         return layer.in_channels
     raise ValueError(f"its classifier {classifier} is a {type(layer).__name__}: it can't be a backbone")

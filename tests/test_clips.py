@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers_data import flat, picture, write_frames, write_videos
 
-from ops.data import clips as clips_module
+from ops.data import modalities
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.decode import decode_group
 from ops.data.records import VideoRecord
@@ -130,7 +130,7 @@ def test_each_frame_is_decoded_once(video: tuple[Path, VideoRecord], monkeypatch
         asked.extend(paths)
         return decode_group(paths)
 
-    monkeypatch.setattr(clips_module, "decode_group", counting)
+    monkeypatch.setattr(modalities, "decode_group", counting)
     item = sample(*video, "test", replace(SMALL, segments=8, test_mode="dense"))
     assert item.clip.shape[0] == 10
     assert sorted(path.name for path in asked) == [TEMPLATE.format(k) for k in (1, 5, 9, 13, 17)]
@@ -147,17 +147,17 @@ def test_reverse_time(video: tuple[Path, VideoRecord]) -> None:
 
 
 def test_several_frames_a_segment_follow_each_other_in_the_channels(video: tuple[Path, VideoRecord]) -> None:
-    item = sample(*video, "val", replace(SMALL, frames_per_segment=3))
-    assert item.clip.shape == (1, 4, 9, 28, 28)
-    assert frame_numbers(item.clip) == [[3, 4, 5, 7, 8, 9, 12, 13, 14, 16, 17, 18]]
+    item = sample(*video, "val", replace(SMALL, modality="RGBDiff"))
+    assert item.clip.shape == (1, 4, 18, 28, 28)
+    assert frame_numbers(item.clip) == [[*range(2, 8), *range(6, 12), *range(10, 16), *range(14, 20)]]
 
 
 def test_dense_clip_with_segments_beyond_the_end_repeats_the_last_frame(tmp_path: Path) -> None:
     record = write_videos(tmp_path, [9])[0]
-    options = replace(SMALL, segments=2, frames_per_segment=2, test_mode="dense")
-    assert frame_numbers(sample(tmp_path, record, "test", options).clip)[0] == [1, 2, 6, 7]
+    options = replace(SMALL, segments=2, modality="RGBDiff", test_mode="dense")
+    assert frame_numbers(sample(tmp_path, record, "test", options).clip)[0] == [*range(1, 7), 6, 7, 8, 9, 9, 9]
     options = replace(options, segments=8)  # published indices 1, 9, 8, 7, …
-    assert frame_numbers(sample(tmp_path, record, "test", options).clip)[0][:6] == [1, 2, 9, 9, 8, 9]
+    assert frame_numbers(sample(tmp_path, record, "test", options).clip)[0][6:14] == [9] * 6 + [8, 9]
 
 
 def half_white(root: Path) -> VideoRecord:
@@ -173,7 +173,6 @@ def is_mirrored(clip: torch.Tensor) -> bool:
 
 
 def mirrored_and_labels(root: Path, record: VideoRecord, options: ClipOptions) -> set[tuple[bool, int]]:
-    options = replace(options, scales=(1.0,))
     items = [sample(root, record, "train", options, (epoch, 0)) for epoch in range(40)]
     # A square crop at the far right or left shows one half only; look at those that show both.
     both = [item for item in items if 0.1 < item.clip.float().mean() / 255 < 0.9]

@@ -6,6 +6,11 @@ Every data set has the same layout below the root of all data sets:
     <root>/<name>/train_videofolder.txt    `path num_frames label` a line
     <root>/<name>/val_videofolder.txt
     <root>/<name>/frames/<path>/00001.jpg  …
+
+and for Flow, made by `tools/extract_flow.py`:
+
+    <root>/<name>/train_videofolder_flow.txt, val_videofolder_flow.txt
+    <root>/<name>/flow/<path>/flow_x_00001.jpg, flow_y_00001.jpg  …
 """
 
 from dataclasses import dataclass
@@ -75,6 +80,7 @@ class DataSource:
     frames_root: Path
     template: str
     mirror: MirrorPolicy
+    modality: str = "RGB"
 
     def train_records(self) -> list[VideoRecord]:
         """Videos of the training list; raises InputError if the list or the frames' folder is missing."""
@@ -84,12 +90,16 @@ class DataSource:
         """Videos of the validation list; raises InputError if the list or the frames' folder is missing."""
         return self._records(self.val_list)
 
-    def _records(self, list_file: Path) -> list[VideoRecord]:
+    def test_records(self) -> list[VideoRecord]:
+        """Videos of the validation list, which may be one without labels (see `read_list`)."""
+        return self._records(self.val_list, unlabelled_too=True)
+
+    def _records(self, list_file: Path, unlabelled_too: bool = False) -> list[VideoRecord]:
         if not list_file.is_file():
-            raise _missing("list file", list_file, self.name)
+            raise _missing("list file", list_file, self.name, self.modality)
         if not self.frames_root.is_dir():
-            raise _missing("frames folder", self.frames_root, self.name)
-        return read_list(list_file, len(self.categories))
+            raise _missing("frames folder", self.frames_root, self.name, self.modality)
+        return read_list(list_file, len(self.categories), unlabelled_too)
 
 
 def resolve(
@@ -98,8 +108,9 @@ def resolve(
     train_list: Path | str | None = None,
     val_list: Path | str | None = None,
     root_path: Path | str | None = None,
+    modality: str = "RGB",
 ) -> DataSource:
-    """Find data set `name` below `root_dataset`.
+    """Find data set `name` below `root_dataset`, its frames or, for the modality Flow, its flow.
 
     A given `train_list`, `val_list` or `root_path` (the frames' folder) is taken as it stands, in place of
     the layout's. Only `category.txt` has to exist here; lists and frames are checked when their records are
@@ -110,20 +121,21 @@ def resolve(
     folder = Path(root_dataset) / name
     category_file = folder / "category.txt"
     if not category_file.is_file():
-        raise _missing("category file", category_file, name)
+        raise _missing("category file", category_file, name, "RGB")
     entry = CATALOG[name]
+    mark = "_flow" if modality == "Flow" else ""
     return DataSource(
         name=name,
         categories=tuple(read_categories(category_file)),
-        train_list=Path(train_list or folder / "train_videofolder.txt"),
-        val_list=Path(val_list or folder / "val_videofolder.txt"),
-        frames_root=Path(root_path or folder / "frames"),
+        train_list=Path(train_list or folder / f"train_videofolder{mark}.txt"),
+        val_list=Path(val_list or folder / f"val_videofolder{mark}.txt"),
+        frames_root=Path(root_path or folder / ("flow" if modality == "Flow" else "frames")),
         template=entry.template,
         mirror=entry.mirror,
+        modality=modality,
     )
 
 
-def _missing(what: str, path: Path, name: str) -> InputError:
-    return InputError(
-        f"The {what} {path} of data set {name!r} is missing. To make it: {CATALOG[name].how_to_get}. {WHERE_ROOT}."
-    )
+def _missing(what: str, path: Path, name: str, modality: str) -> InputError:
+    how = f"python tools/extract_flow.py {name}" if modality == "Flow" else CATALOG[name].how_to_get
+    return InputError(f"The {what} {path} of data set {name!r} is missing. To make it: {how}. {WHERE_ROOT}.")

@@ -1,7 +1,7 @@
 """From a video's record to its clip: which frames, decoded, cropped, mirrored; everything still uint8.
 
-Legend: V views of a video (test clips × crops; 1 in training and validation), T segments, L frames a segment,
-C = 3·L channels (the frames of a segment, one after the other), H = W pixels.
+Legend: V views of a video (test clips × crops; 1 in training and validation), T segments, L frames a segment, c = 3
+colours or 2 directions of flow, C = c·L channels (the frames of a segment, one after the other), H = W pixels.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,16 @@ from typing import Literal
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from torchvision.transforms.v2 import RandAugment
 
 from ops.data import sampling
-from ops.data.decode import FrameError, MissingFrameError, decode_group
+from ops.data.decode import FrameError, MissingFrameError
+from ops.data.modalities import MODALITIES, Modality
 from ops.data.records import VideoRecord
-from ops.data.transforms import RGB_SCALES, TEST_CROPS, crop_and_resize, mirror, test_views, training_crop
+from ops.data.transforms import TEST_CROPS, crop_and_resize, test_views, training_crop
 from ops.errors import InputError
+
+RANDAUGMENT = RandAugment()
 
 ClipMode = Literal["train", "val", "test"]
 
@@ -26,26 +30,37 @@ ClipMode = Literal["train", "val", "test"]
 class ClipOptions:
     """How clips are made of videos.
 
-    segments, frames_per_segment: T and L. input_size: side of the network's input in pixels; before
-    validation and test crops the short side is scaled to 256/224 of it, and `full_res` crops that size.
+    segments: T. modality: RGB, Flow or RGBDiff (see `modalities`). input_size: side of the network's input in
+    pixels; before validation and test crops the short side is scaled to 256/224 of it, and `full_res` crops that size.
     dense: windows of 64 frames in training and validation. test_mode: see `sampling.test_clips`, with
-    `sparse_clips` for `ten_sparse`. crops: test crops a clip. scales: of the training crops. mirror_labels:
+    `sparse_clips` for `ten_sparse`. crops: test crops a clip. randaugment: two random operations of RandAugment
+    (Cubuk et al. 2020) on every training clip, the same on all its frames. mirror_labels:
     for each label the one a mirrored clip has, or None where clips must not be mirrored; empty: never mirror.
     reverse_time: clips are played backwards.
     """
 
     segments: int
     input_size: int = 224
-    frames_per_segment: int = 1
+    modality: str = "RGB"
     dense: bool = False
     test_mode: str = "uniform"
     sparse_clips: int = 3
     crops: int = 1
     full_res: bool = False
     mirror_labels: tuple[int | None, ...] = ()
-    scales: tuple[float, ...] = RGB_SCALES
+    randaugment: bool = False
     seed: int = 0
     reverse_time: bool = False
+
+    @property
+    def kind(self) -> Modality:
+        """What a segment is made of."""
+        return MODALITIES[self.modality]
+
+    @property
+    def frames_per_segment(self) -> int:
+        """L."""
+        return self.kind.frames
 
     @property
     def scale_size(self) -> int:
@@ -123,12 +138,16 @@ class VideoClips(Dataset[Sample | Unreadable]):
         firsts = sampling.train_indices(record.num_frames, o.segments, o.frames_per_segment, rng, o.dense)
         group, order = self._decode(record, [firsts])
         height, width = group.shape[-2:]
-        box = training_crop(height, width, o.input_size, o.scales, rng)
+        box = training_crop(height, width, o.input_size, o.kind.scales, rng)
         group = crop_and_resize(group, box, o.input_size)
         mirrored_label = o.mirror_labels[record.label] if o.mirror_labels else None
         if rng.random() < 0.5 and mirrored_label is not None:
-            return self._assemble(mirror(group)[None], order), mirrored_label
-        return self._assemble(group[None], order), record.label
+            group, label = o.kind.mirror(group), mirrored_label
+        else:
+            label = record.label
+        if o.randaugment:
+            group = _augmented(group, seed=int(rng.integers(2**62)))
+        return self._assemble(group[None], order), label
 
     def _evaluation_views(self, record: VideoRecord) -> torch.Tensor:
         """All views of a video, `(V, T, C, H, W)`; the centre of the middle clip in validation."""
@@ -140,27 +159,26 @@ class VideoClips(Dataset[Sample | Unreadable]):
             clips, crops = sampling.test_clips(n, T, L, o.test_mode, o.sparse_clips), o.crops
             crop_size = o.scale_size if o.full_res else o.input_size
         group, order = self._decode(record, clips)
-        return self._assemble(test_views(group, crops, o.scale_size, crop_size), order)
+        return self._assemble(test_views(group, crops, o.scale_size, crop_size, o.kind.mirror), order)
 
     def _decode(self, record: VideoRecord, clips: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The distinct frames of all clips, uint8 `(U, 3, h, w)`, and the place in them of each clip's."""
+        """The distinct frames of all clips, uint8 `(U, c, h, w)`, and the place in them of each clip's."""
         o = self.options
         frames: list[int] = []
         for firsts in clips:
             clip = sampling.segment_frames(firsts, o.frames_per_segment, record.num_frames)
             frames += reversed(clip) if o.reverse_time else clip
         distinct, order = np.unique(frames, return_inverse=True)
-        folder = self.frames_root / record.path
-        group = decode_group([folder / self.template.format(number) for number in distinct.tolist()])
+        group = o.kind.read(self.frames_root / record.path, self.template, distinct.tolist())
         return group, torch.from_numpy(order)
 
     def _assemble(self, group: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
         """Distinct frames of each crop `(crops, U, 3, H, W)` → views `(V, T, C, H, W)`."""
         o = self.options
-        frames = group.movedim(2, -1)[:, order]  # (crops, clips·T·L, H, W, 3): copied as the memory lies
-        H, W = frames.shape[2:4]
-        frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, 3)  # (V, T, L, H, W, 3)
-        return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, 3, H, W) → (V, T, L·3, H, W)
+        frames = group.movedim(2, -1)[:, order]  # (crops, clips·T·L, H, W, c): copied as the memory lies
+        H, W, c = frames.shape[2:]
+        frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, c)  # (V, T, L, H, W, c)
+        return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, c, H, W) → (V, T, L·c, H, W)
 
     def _reason(self, record: VideoRecord, error: FrameError) -> str:
         folder = self.frames_root / record.path
@@ -172,12 +190,25 @@ class VideoClips(Dataset[Sample | Unreadable]):
         return str(error)
 
 
+def _augmented(group: torch.Tensor, seed: int) -> torch.Tensor:
+    """Two operations that `seed` draws, on the whole group `(U, 3, H, W)` at once: all frames alike."""
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
+        torch.manual_seed(seed)
+        return RANDAUGMENT(group)
+
+
 def _check(template: str, mode: str, options: ClipOptions) -> None:
     """Raise one InputError for all that could not work for any video."""
     faults = []
     if mode not in ("train", "val", "test"):
         faults.append(f"unknown mode {mode!r}; expected train, val or test")
-    for name in ("segments", "frames_per_segment", "input_size", "sparse_clips"):
+    if options.modality not in MODALITIES:
+        faults.append(f"unknown modality {options.modality!r}; expected one of {', '.join(MODALITIES)}")
+    if options.modality == "Flow" and options.randaugment:
+        faults.append("RandAugment's operations are made for pictures, not for Flow")
+    if options.modality == "Flow" and options.reverse_time:
+        faults.append("flow can't be played backwards: it would point the other way; extract it from reversed videos")
+    for name in ("segments", "input_size", "sparse_clips"):
         if getattr(options, name) < 1:
             faults.append(f"{name} is {getattr(options, name)}; expected 1 or more")
     if options.test_mode not in sampling.TEST_MODES:

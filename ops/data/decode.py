@@ -32,29 +32,32 @@ class MissingFrameError(FrameError):
     """The frame's file is not there."""
 
 
-def decode_frame(path: Path) -> torch.Tensor:
+def decode_frame(path: Path, grey: bool = False) -> torch.Tensor:
     """Decode one image file: uint8 `(3, H, W)`, RGB; grey is repeated, alpha dropped, EXIF rotation ignored.
+
+    With `grey`, `(1, H, W)`: the luminance of a colour picture, a grey one's own values.
 
     The memory is H, W, 3 (what decoders write). Raises FrameError.
     """
     data = _read(path)
     header = _jpeg_header(data)
     if header is None or header.channels not in (1, 3) or decode_jpeg is None:
-        return _decode_any(path, data)  # not a JPEG, or one in CMYK, which as a rule is stored inverted
+        return _decode_any(path, data, grey)  # not a JPEG, or one in CMYK, which as a rule is stored inverted
     _refuse_bomb(path, header.height, header.width)
     try:
-        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        mode = ImageReadMode.GRAY if grey else ImageReadMode.RGB
+        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=mode)
     except RuntimeError as error:
         reason = str(error).splitlines()[0].rsplit(", ", 1)[-1]  # drops the place in the C++ source
         raise FrameError(f"{path}: damaged JPEG ({reason})") from error
 
 
-def decode_group(paths: Sequence[Path]) -> torch.Tensor:
-    """Decode frames of one video: uint8 `(L, 3, H, W)` in channels-last memory.
+def decode_group(paths: Sequence[Path], grey: bool = False) -> torch.Tensor:
+    """Decode frames of one video: uint8 `(L, 3, H, W)`, or `(L, 1, H, W)` if `grey`, in channels-last memory.
 
     Raises FrameError if one cannot be decoded or has another size than the first.
     """
-    frames = [decode_frame(path).permute(1, 2, 0) for path in paths]  # (H, W, 3), as they lie in memory
+    frames = [decode_frame(path, grey).permute(1, 2, 0) for path in paths]  # (H, W, 3), as they lie in memory
     for path, frame in zip(paths, frames, strict=True):
         if frame.shape != frames[0].shape:
             raise FrameError(
@@ -112,12 +115,13 @@ def _refuse_bomb(path: Path, height: int, width: int) -> None:
         raise FrameError(f"{path}: claims {width} × {height} pixels, more than the {MAX_PIXELS:,} allowed")
 
 
-def _decode_any(path: Path, data: bytes) -> torch.Tensor:
+def _decode_any(path: Path, data: bytes, grey: bool) -> torch.Tensor:
     """Decode through Pillow, whatever the format."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             _refuse_bomb(path, image.height, image.width)
-            pixels = np.array(_to_rgb(image))
+            image = _to_rgb(image)
+            pixels = np.array(image.convert("L"))[..., None] if grey else np.array(image)
     except FrameError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours for the very largest

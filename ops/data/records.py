@@ -7,6 +7,7 @@ from pathlib import Path
 from ops.errors import InputError
 
 LISTED_FAULTS = 1000  # more faults than this are counted, not shown
+UNLABELLED = -1  # the label of a video whose class is not known
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -19,8 +20,11 @@ class VideoRecord:
     label: int
 
 
-def read_list(list_file: Path, num_classes: int) -> list[VideoRecord]:
+def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False) -> list[VideoRecord]:
     """Read a list file, one `path num_frames label` a line; the path may hold spaces.
+
+    With `unlabelled_too` it may be a list without labels, every line `path num_frames` or with the label -1. (A
+    line that ends in two whole numbers is taken to have a label; where a path ends in a number, write the -1.)
 
     Blank lines and lines that start with `#` are skipped. Raises one InputError that shows every faulty line.
     """
@@ -29,7 +33,7 @@ def read_list(list_file: Path, num_classes: int) -> list[VideoRecord]:
     for number, line in enumerate(_read_lines(list_file, "list file"), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        record = _parse(line, num_classes)
+        record = _parse(line, num_classes, unlabelled_too)
         if isinstance(record, VideoRecord):
             records.append(record)
         else:
@@ -38,6 +42,9 @@ def read_list(list_file: Path, num_classes: int) -> list[VideoRecord]:
         raise InputError(_report(list_file, faults, num_classes))
     if not records:
         raise InputError(f"{list_file} lists no video; expected lines of `path num_frames label`.")
+    if len({record.label == UNLABELLED for record in records}) == 2:
+        without = next(record.path for record in records if record.label == UNLABELLED)
+        raise InputError(f"{list_file}: some videos have a label, some have none (such as {without}): give all or none")
     return records
 
 
@@ -62,9 +69,12 @@ def read_categories(path: Path) -> list[str]:
     return names
 
 
-def _parse(line: str, num_classes: int) -> VideoRecord | str:
+def _parse(line: str, num_classes: int, unlabelled_too: bool) -> VideoRecord | str:
     """The record of one line, or what is wrong with it."""
     fields = line.strip().rsplit(maxsplit=2)  # from the right: a path may hold spaces
+    numbers = [WHOLE_NUMBER.fullmatch(field) is not None for field in fields[1:]]
+    if unlabelled_too and numbers in ([True], [False, True]):  # a label, or a space in the path, is not there
+        fields = [*line.strip().rsplit(maxsplit=1), str(UNLABELLED)]
     if len(fields) < 3:
         return f"{len(fields)} field{'s' * (len(fields) > 1)} instead of 3"
     path, frames, label = fields
@@ -72,7 +82,7 @@ def _parse(line: str, num_classes: int) -> VideoRecord | str:
         return "the last two fields are not whole numbers"
     if int(frames) < 1:
         return "a video of no frames"
-    if not 0 <= int(label) < num_classes:
+    if not 0 <= int(label) < num_classes and not (unlabelled_too and int(label) == UNLABELLED):
         return f"label {int(label)} outside 0..{num_classes - 1}"
     return VideoRecord(path, int(frames), int(label))
 

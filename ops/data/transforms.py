@@ -5,7 +5,7 @@ one grey level of Pillow's. In channels-last memory it is eight times as fast as
 lie so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from ops.errors import InputError
 from ops.names import TEST_CROPS
 
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)
+MOTION_SCALES = RGB_SCALES[:3]  # Flow and RGBDiff
 SNAP = 3  # pixels: a crop side nearer than this to the input size becomes it, which saves a resize
 
 # In quarters of the free room (down, right): corners, centre, edge middles, quarter points.
@@ -59,7 +60,22 @@ def mirror(group: torch.Tensor) -> torch.Tensor:
     return group.flip(-1)
 
 
-def test_views(group: torch.Tensor, crops: int, scale_size: int, crop_size: int) -> torch.Tensor:
+def mirror_flow(group: torch.Tensor) -> torch.Tensor:
+    """Exchange left and right of flow `(L, 2, H, W)`: what moved to the right moves to the left.
+
+    As published x becomes 255 - x, though no motion is 128.
+    """
+    mirrored = mirror(group)
+    return torch.cat((255 - mirrored[:, :1], mirrored[:, 1:]), dim=1)
+
+
+def test_views(
+    group: torch.Tensor,
+    crops: int,
+    scale_size: int,
+    crop_size: int,
+    mirror: Callable[[torch.Tensor], torch.Tensor] = mirror,
+) -> torch.Tensor:
     """Scale the short side and cut the test crops: `(L, C, H, W)` → `(crops, L, C, crop_size, crop_size)`.
 
     1: the centre. 3: both ends and the centre along the longer axis (left, right, centre). 5: the corners and

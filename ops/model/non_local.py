@@ -27,8 +27,9 @@ class NonLocal(nn.Module):
         self.theta = nn.Conv3d(channels, inner, 1)
         self.phi = nn.Sequential(nn.Conv3d(channels, inner, 1), nn.MaxPool3d((1, 2, 2)))
         self.g = nn.Sequential(nn.Conv3d(channels, inner, 1), nn.MaxPool3d((1, 2, 2)))
-        self.W = nn.Sequential(nn.Conv3d(inner, channels, 1), nn.BatchNorm3d(channels))
-        nn.init.zeros_(self.W[1].weight)
+        norm = nn.BatchNorm3d(channels)
+        nn.init.zeros_(norm.weight)
+        self.W = nn.Sequential(nn.Conv3d(inner, channels, 1), norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape."""

@@ -77,9 +77,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if foreign := [k for k, v in state.items() if not isinstance(v, torch.Tensor)]:
         raise InputError(f"{path}: state_dict[{foreign[0]!r}] is no tensor: not a checkpoint of this kind")
     if "format" not in content:
-        foreign = is_mmaction(state)
+        from_mmaction = is_mmaction(state)
         state = rename_published(state)
-        return Checkpoint(path, state, published_network(path, state, foreign), from_mmaction=foreign)
+        network = published_network(path, state, from_mmaction)
+        return Checkpoint(path, state, network, from_mmaction=from_mmaction)
     if content["format"] != FORMAT:
         raise InputError(f"{path}: format {content['format']!r}, this version reads {FORMAT}: update FEXNet")
     if missing := {"network", "categories", "dataset"} - content.keys():

@@ -142,7 +142,7 @@ class Step:
         self.scaler.unscale_(self.optimizer)
         if self._gathered > 1:
             for parameter in trained:
-                parameter.grad.div_(self._gathered)  # type: ignore[union-attr]
+                parameter.grad.div_(self._gathered)
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(trained, self.clip_gradient)
         self.scaler.step(self.optimizer)

@@ -1,0 +1,304 @@
+"""Optical flow of videos or of their frames, for the modality Flow.
+
+    python tools/extract_flow.py something                     a data set: its frames/ to its flow/, with lists
+    python tools/extract_flow.py --frames frames/ --flow flow/  folders of frames
+    python tools/extract_flow.py --videos videos/ --flow flow/  videos
+
+What is written. Flow k leads from frame k to frame k + 1, so that n frames have n - 1. Of each the motion to the
+right (x) and downwards (y), in pixels, is cut off at --bound and stored as grey values: -bound is 0, no motion is
+128, +bound is 255. --form pairs: flow_x_00001.jpg and flow_y_00001.jpg; packed: 00001.jpg with x in the red and y
+in the green channel. For a data set, train_videofolder_flow.txt and val_videofolder_flow.txt are written beside
+its lists, with the numbers of flow frames.
+
+How. --method tvl1 is what published networks were trained on (Zach, Pock, Bischof 2007; OpenCV with its contrib
+modules); dis (Kroeger et al. 2016) is many times faster and coarser. Frames are scaled down to --short_side first.
+
+Interruption and damage. A folder is filled under the name .<name>.partial and renamed when complete; the same
+command again continues. flow.json keeps the settings; others are refused in the same place. A video that cannot be
+read, or has one frame only, is reported and leaves nothing behind; the others go on, and the exit status is 1.
+
+Exit status: 0 all complete, 1 some failed, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
+
+from ops.data.catalog import CATALOG, DataSource, resolve
+from ops.data.decode import decode_frame
+from ops.data.modalities import FLOW_PREFIXES
+from ops.data.records import VideoRecord
+from ops.errors import InputError, did_you_mean, reported
+from tools.parallel import in_parallel, stop_if_told, usable_cores
+from tools.vid2img import find_videos, plan_jobs, read_settings, write_whole
+from tools.video_frames import DISK_FAULTS, DamageError, Outcome, partial_folder, scale_down, upright_frames
+
+METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
+TEMPLATE = "{:05d}.jpg"
+SETTINGS_FILE = "flow.json"
+INSTALL = "pip install opencv-contrib-python-headless"
+
+Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]  # two grey frames (H, W) to motion (H, W, 2), in pixels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how the flow looks."""
+
+    method: str
+    bound: float
+    form: str
+    short_side: int
+    quality: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video, or a folder of `frames` frames, and the folder that its flow goes to."""
+
+    source: Path
+    folder: Path
+    frames: int = 0  # 0: a video
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, extract; the exit status."""
+    args = parse(argv)
+    settings = Settings(args.method, args.bound, args.form, args.short_side, args.quality)
+    optical_flow(settings.method)  # now, and not in every process, say what is missing
+    try:
+        if args.dataset:
+            return of_data_set(args, settings)
+        jobs = jobs_of_videos(args) if args.videos else jobs_of_frames(args)
+        return finish(run(jobs, args.flow, settings, args.jobs))
+    except OSError as fault:
+        raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. Raises one InputError that names every wrong option."""
+    summary, details = (__doc__ or "").split("\n", 1)
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", nargs="?", help=f"a data set: {', '.join(CATALOG)}")
+    root = os.environ.get("FEXNET_DATASETS", "dataset")
+    add("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    add("--videos", type=Path, metavar="DIR", help="folder of videos, or one video")
+    add("--frames", type=Path, metavar="DIR", help="folder of folders of frames")
+    add("--flow", type=Path, metavar="DIR", help="where the folders of flow go")
+    add("--method", default="tvl1", help="tvl1 or dis (tvl1)")
+    add("--form", default="pairs", help="pairs or packed (pairs)")
+    add("--bound", type=float, default=20.0, metavar="PIXELS", help="the largest motion (20)")
+    add("--short_side", type=int, default=256, metavar="PIXELS", help="scale frames down to this; 0 keeps them (256)")
+    add("--quality", type=int, default=95, help="of the JPEG files (95)")
+    add("-j", "--jobs", type=int, default=usable_cores(), help="videos at a time (one a processor)")
+    args = parser.parse_args(argv)
+
+    faults = [
+        f"--{name} {value}: expected one of {', '.join(known)}{did_you_mean(value, known)}"
+        for name, value, known in (("method", args.method, METHODS), ("form", args.form, FORMS))
+        if value not in known
+    ]
+    if args.dataset and args.dataset not in CATALOG:
+        faults.append(f"data set {args.dataset}: expected one of {', '.join(CATALOG)}")
+    if sum(map(bool, (args.dataset, args.videos, args.frames))) != 1:
+        faults.append("give one of: a data set's name, --videos DIR, --frames DIR")
+    if bool(args.flow) == bool(args.dataset):
+        faults.append("--flow DIR says where the flow of --videos or --frames goes; a data set has its own place")
+    if not 0 < args.bound < float("inf"):
+        faults.append(f"--bound {args.bound}: expected pixels, above 0")
+    if args.short_side < 0:
+        faults.append(f"--short_side {args.short_side}: pixels, or 0 to keep the size")
+    if not 1 <= args.quality <= 100:
+        faults.append(f"--quality {args.quality}: between 1 and 100")
+    if args.jobs < 1:
+        faults.append(f"--jobs {args.jobs}: at least 1")
+    if faults:
+        raise InputError("; ".join(faults))
+    return args
+
+
+def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
+    """The flow of a data set's frames, and the lists of it."""
+    data = resolve(args.dataset, args.root_dataset)
+    target = resolve(args.dataset, args.root_dataset, modality="Flow")
+    lists = {target.train_list: data.train_records(), target.val_list: data.val_records()}
+    frames = {record.path: record.num_frames for records in lists.values() for record in records}
+    jobs = [Job(data.frames_root / path, target.frames_root / path, count) for path, count in frames.items()]
+    outcomes = run(jobs, target.frames_root, settings, args.jobs)
+    for path, records in lists.items():
+        write_list(path, records, target, outcomes)
+    return finish(outcomes)
+
+
+def write_list(path: Path, records: list[VideoRecord], target: DataSource, outcomes: dict[Job, Outcome]) -> None:
+    """`path flows label` of the videos that are complete."""
+    made = {job.folder: outcome.frames for job, outcome in outcomes.items()}
+    counted = [(record, made[target.frames_root / record.path]) for record in records]
+    write_whole(path, "".join(f"{record.path} {count} {record.label}\n" for record, count in counted if count))
+    print(f"{path}: {sum(count > 0 for _, count in counted)} of {len(records)} videos", file=sys.stderr)
+
+
+def jobs_of_videos(args: argparse.Namespace) -> list[Job]:
+    """One for each video below --videos."""
+    root = args.videos.parent if args.videos.is_file() else args.videos
+    planned = plan_jobs(find_videos(args.videos), root, args.flow)
+    return [Job(job.video, job.folder) for job in planned]
+
+
+def jobs_of_frames(args: argparse.Namespace) -> list[Job]:
+    """One for each folder below --frames that has frames in it, numbered from 1."""
+    if not args.frames.is_dir():
+        raise InputError(f"--frames {args.frames}: no such folder")
+    jobs = []
+    for name, subfolders, files in os.walk(args.frames):
+        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
+        if TEMPLATE.format(1) in files:
+            count = sum(file.endswith(".jpg") for file in files)
+            jobs.append(Job(Path(name), args.flow / Path(name).relative_to(args.frames), count))
+    if not jobs:
+        raise InputError(f"--frames {args.frames}: no folder with a {TEMPLATE.format(1)} in it")
+    return jobs
+
+
+def run(jobs: Sequence[Job], flow: Path, settings: Settings, processes: int) -> dict[Job, Outcome]:
+    """Makes what is not there yet; every job's outcome."""
+    note_settings(flow, asdict(settings), jobs)
+    outcomes = {job: done for job in jobs if (done := finished(job, settings))}
+    if outcomes:
+        print(f"{len(outcomes)} of {len(jobs)} videos were done before", file=sys.stderr)
+    left = [job for job in jobs if job not in outcomes]
+    with closing(in_parallel(partial(extract, settings=settings), left, processes)) as made:
+        for job, outcome in made:
+            outcomes[job] = outcome
+            if outcome.error:
+                tqdm.write(f"{job.source}: {outcome.error}", file=sys.stderr)
+    return {job: outcomes[job] for job in jobs}
+
+
+def note_settings(flow: Path, wanted: dict[str, object], jobs: Sequence[Job]) -> None:
+    """Notes how the flow is made. InputError where what is there was made otherwise, or by an unknown program."""
+    file = flow / SETTINGS_FILE
+    present = read_settings(file)
+    if present and present != wanted:
+        raise InputError(f"{flow}: made with other settings, {present}: give those, or remove the folder")
+    if not present and (foreign := next((job.folder for job in jobs if job.folder.exists()), None)):
+        raise InputError(f"{foreign} exists, but no {file} says how it was made: move it away")
+    for job in jobs:
+        shutil.rmtree(partial_folder(job.folder), ignore_errors=True)
+    write_whole(file, json.dumps(wanted, indent=2) + "\n")
+
+
+def finished(job: Job, settings: Settings) -> Outcome | None:
+    """The outcome of an earlier run, or None if the flow is still to be made."""
+    if not job.folder.is_dir():
+        return None
+    names = {path.name for path in job.folder.iterdir()}
+    prefixes = FLOW_PREFIXES if settings.form == "pairs" else ("",)
+    count = len(names) // len(prefixes)
+    expected = {prefix + TEMPLATE.format(k) for k in range(1, count + 1) for prefix in prefixes}
+    if names != expected or not names or job.frames not in (0, count + 1):
+        return Outcome(error=f"{job.folder} does not fit its frames: remove it to make it anew")
+    return Outcome(count)
+
+
+def extract(job: Job, settings: Settings) -> Outcome:
+    """The flow of one video: complete under its final name, or not at all."""
+    work, motion = partial_folder(job.folder), optical_flow(settings.method)
+    count, before = -1, None
+    try:
+        work.mkdir(parents=True)
+        for frame in grey_frames(job, settings.short_side):
+            stop_if_told()
+            count += 1
+            if before is not None:
+                if before.shape != frame.shape:
+                    return Outcome(error=f"frame {count + 1} has another size than the one before")
+                save(work, count, motion(before, frame), settings)
+            before = frame
+        if count < 1:
+            return Outcome(error="it has one frame only, and so no flow")
+        work.replace(job.folder)
+        return Outcome(count)
+    except (DamageError, OSError, ValueError, RuntimeError, MemoryError) as fault:
+        if isinstance(fault, OSError) and fault.errno in DISK_FAULTS:
+            raise
+        return Outcome(error=str(fault) or type(fault).__name__)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def grey_frames(job: Job, short_side: int) -> Iterator[np.ndarray]:
+    """The frames in order, uint8 `(H, W)`."""
+    if job.frames:
+        files = (job.source / TEMPLATE.format(number) for number in range(1, job.frames + 1))
+        images: Iterator[Image.Image] = (Image.fromarray(decode_frame(file, grey=True)[0].numpy()) for file in files)
+    else:
+        images = (image.convert("L") for image in upright_frames(job.source))
+    for image in images:
+        yield np.asarray(scale_down(image, short_side))
+
+
+def optical_flow(method: str) -> Flow:
+    """OpenCV's `method`, on one thread, as videos are worked on in parallel. InputError where OpenCV lacks it."""
+    try:
+        cv2: Any = importlib.import_module("cv2")
+    except ImportError:
+        raise InputError(f"optical flow needs OpenCV: {INSTALL}") from None
+    cv2.setNumThreads(1)
+    if method == "dis":
+        algorithm: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    elif hasattr(cv2, "optflow"):
+        algorithm = cv2.optflow.DualTVL1OpticalFlow_create()
+    else:
+        raise InputError(f"--method tvl1 needs OpenCV with its contrib modules: {INSTALL}; or give --method dis")
+    return lambda before, after: algorithm.calc(before, after, None)
+
+
+def save(folder: Path, number: int, motion: np.ndarray, settings: Settings) -> None:
+    """Writes one flow `(H, W, 2)` in pixels as grey values."""
+    levels = np.clip(np.round(127.5 + motion * (127.5 / settings.bound) + 1e-4), 0, 255).astype(np.uint8)
+    if settings.form == "pairs":
+        for axis, prefix in enumerate(FLOW_PREFIXES):
+            file = folder / (prefix + TEMPLATE.format(number))
+            Image.fromarray(levels[..., axis]).save(file, format="JPEG", quality=settings.quality)
+    else:
+        packed = np.concatenate((levels, np.full_like(levels[..., :1], 128)), axis=2)
+        # Without subsampling of the colours, which are not colours here.
+        Image.fromarray(packed).save(folder / TEMPLATE.format(number), "JPEG", quality=settings.quality, subsampling=0)
+
+
+def finish(outcomes: dict[Job, Outcome]) -> int:
+    """Says how many videos are complete; the exit status."""
+    failed = [f"{job.source}: {outcome.error}" for job, outcome in outcomes.items() if outcome.error]
+    flows = sum(outcome.frames for outcome in outcomes.values())
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} videos complete, {flows} flow frames", file=sys.stderr)
+    if failed:
+        print(f"failed: {len(failed)}", *failed, sep="\n  ", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's preemption: tidy up as for Ctrl-C
+    with reported():
+        sys.exit(main())

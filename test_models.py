@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Test a trained network: `python test_models.py DATASET --weights=FILE …` (see `--help` and the README)."""
+"""Test a trained network or an ensemble: `python test_models.py DATASET --weights=FILE …` (see `--help`)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipOptions, VideoClips
 from ops.data.loader import readable, video_loader
 from ops.data.opposites import reversed_labels
-from ops.data.records import VideoRecord
-from ops.errors import reported
+from ops.data.records import UNLABELLED, VideoRecord
+from ops.errors import InputError, reported
+from ops.evaluation.ensemble import Predictions, combine, read_scores
 from ops.evaluation.metrics import accuracies
 from ops.evaluation.report import check_writable, write_challenge, write_confusion, write_result, write_scores
-from ops.evaluation.scores import Scores, default_views_per_forward, score_videos
+from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running import checkpoint as files
 from ops.running.distributed import Place, joined
@@ -33,6 +33,20 @@ from opts import testing_options
 logger = logging.getLogger("fexnet")
 
 
+@dataclass
+class Member:
+    """One of --weights: a network with the videos and views it is tested on, or the scores that a file had."""
+
+    weights: str
+    coefficient: float
+    facts: dict[str, Any]
+    predictions: Predictions | None = None
+    data: DataSource | None = None
+    records: Sequence[VideoRecord] = ()
+    options: ClipOptions | None = None
+    scorer: Scorer | None = None
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, score, report."""
     start_logging()
@@ -40,30 +54,53 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file) if f]
     check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
     with joined(args.gpus) as place:
-        data = resolve(args.dataset, args.root_dataset, val_list=args.test_list, root_path=args.root_path)
-        checkpoint = files.read_checkpoint(Path(args.weights))
-        files.refuse_other_classes(checkpoint, data.name, data.categories)
-        network = build(args, checkpoint).to(place.device)
-        records = data.val_records()[: args.max_num if args.max_num > 0 else None]
-        options = view_options(args, checkpoint, network)
-        model = InPrecision(network, choose_precision(args.amp, place.device))
-        facts = describe(args, model, network, options, place)
-        logger.info("%s", network.describe())
-        logger.info("testing %s on %d videos of %s", args.weights, len(records), data.name)
-        logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k != "network"))
-
+        categories = resolve(args.dataset, args.root_dataset).categories
+        members = [build_member(args, index, categories, place) for index in range(len(args.weights))]
+        refuse_what_needs_labels(args, members)
         start = time.perf_counter()
-        clips = VideoClips(records, data.frames_root, data.template, "test", options)
-        scores = score(args, clips, place.spread(model), network.options.mixes_videos, place)
+        for together in passes(members):
+            score(args, together, place)
         if place.is_main:
-            report(args, data, records, scores, {**facts, "seconds": round(time.perf_counter() - start, 2)})
+            report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
 
 
-def build(args: argparse.Namespace, checkpoint: files.Checkpoint) -> TSN:
-    """The network that the checkpoint describes, with its weights, for `--test_segments` frames a clip."""
+def build_member(args: argparse.Namespace, index: int, categories: Sequence[str], place: Place) -> Member:
+    """The network or the scores of --weights number `index`."""
+    weights, coefficient = args.weights[index], chosen(args.coeff, index, 1.0)
+    if weights.endswith(".npz"):
+        saved = read_scores(Path(weights), categories)
+        saved = saved.of_videos(saved.paths[: args.max_num]) if args.max_num > 0 else saved
+        logger.info("%s: scores of %d videos", weights, len(saved.paths))
+        return Member(weights, coefficient, {}, saved.as_probabilities() if args.softmax else saved)
+    checkpoint = files.read_checkpoint(Path(weights))
+    files.refuse_other_classes(checkpoint, args.dataset, categories)
+    network = build(checkpoint, chosen(args.test_segments, index)).to(place.device)
+    listed, modality = chosen(args.test_list, index), network.options.modality
+    data = resolve(args.dataset, args.root_dataset, val_list=listed, root_path=args.root_path, modality=modality)
+    records = data.test_records()[: args.max_num if args.max_num > 0 else None]
+    options = view_options(args, checkpoint, network)
+    model = InPrecision(network, choose_precision(args.amp, place.device))
+    at_once = args.views_per_forward
+    if at_once is None:
+        at_once = default_views_per_forward(place, options.segments, network.options.mixes_videos)
+    facts = describe(args, model, network, options, at_once, place)
+    logger.info("%s", network.describe())
+    logger.info("testing %s on %d videos of %s", weights, len(records), data.name)
+    logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k != "network"))
+    scorer = Scorer(place.spread(model), at_once)
+    return Member(weights, coefficient, facts, data=data, records=records, options=options, scorer=scorer)
+
+
+def chosen(values: Sequence[Any] | None, index: int, default: Any = None) -> Any:
+    """A member's own of comma-separated values, or the one that is for all."""
+    return default if not values else values[index if len(values) > 1 else 0]
+
+
+def build(checkpoint: files.Checkpoint, segments: int | None) -> TSN:
+    """The network that the checkpoint describes, with its weights, for `segments` frames a clip (None: its own)."""
     options = network_options(checkpoint.network)
-    if args.test_segments:
-        options = replace(options, num_segments=args.test_segments)
+    if segments:
+        options = replace(options, num_segments=segments)
     network = build_network(options)
     files.load_weights(network, checkpoint)
     return network
@@ -74,6 +111,7 @@ def view_options(args: argparse.Namespace, checkpoint: files.Checkpoint, network
     modes = {"dense": args.dense_sample, "twice": args.twice_sample, "ten_sparse": args.ten_clip_sparse}
     return ClipOptions(
         segments=network.options.num_segments,
+        modality=network.options.modality,
         input_size=args.input_size or checkpoint.input_size,
         test_mode=next((mode for mode, chosen in modes.items() if chosen), "uniform"),
         sparse_clips=args.ten_clip_count,
@@ -84,7 +122,12 @@ def view_options(args: argparse.Namespace, checkpoint: files.Checkpoint, network
 
 
 def describe(
-    args: argparse.Namespace, model: InPrecision, network: TSN, options: ClipOptions, place: Place
+    args: argparse.Namespace,
+    model: InPrecision,
+    network: TSN,
+    options: ClipOptions,
+    views_at_once: int | None,
+    place: Place,
 ) -> dict[str, Any]:
     """What is evaluated and how, as it is printed and stays with the result."""
     clips = {"uniform": 1, "twice": 2, "ten_sparse": options.sparse_clips, "dense": 10}[options.test_mode]
@@ -99,59 +142,98 @@ def describe(
         "short_side": options.scale_size,
         "reverse_time": options.reverse_time,
         "batch_size": args.batch_size,
-        "views_per_forward": views_at_once(args, options, network.options.mixes_videos, place) or "all of a batch",
+        "views_per_forward": views_at_once or "all of a batch",
         "devices": place.devices,
         "amp": model.precision.name,
     }
 
 
-def views_at_once(args: argparse.Namespace, options: ClipOptions, mixes_videos: bool, place: Place) -> int | None:
-    """How many views one forward takes; None: all of a batch."""
-    return args.views_per_forward or default_views_per_forward(place, options.segments, mixes_videos)
+def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]) -> None:
+    """Without labels there are predictions and nothing else; an InputError where the options want otherwise."""
+    labels = [member.predictions.labels.tolist() if member.predictions else [r.label for r in member.records]
+              for member in members]  # fmt: skip
+    if not any(UNLABELLED in each for each in labels):
+        return
+    if args.report:
+        raise InputError(f"--report {args.report}: the videos have no labels, and so no confusion matrix; leave it out")
+    if not (args.csv_file or args.save_scores):
+        raise InputError(
+            "the videos have no labels: nothing can be scored; --csv_file or --save_scores takes predictions"
+        )
 
 
-def score(args: argparse.Namespace, clips: VideoClips, model: nn.Module, mixes_videos: bool, place: Place) -> Scores:
-    """Every video's mean scores."""
+def passes(members: Sequence[Member]) -> list[list[Member]]:
+    """Those members together that see the same clips of the same videos: these are read once."""
+    groups: dict[Any, list[Member]] = {}
+    for member in members:
+        if member.data is not None:
+            groups.setdefault((member.data.val_list, member.data.frames_root, member.options), []).append(member)
+    return list(groups.values())
+
+
+def score(args: argparse.Namespace, members: Sequence[Member], place: Place) -> None:
+    """Every video's mean scores by every one of `members`, who see the same clips."""
+    data, records, options = members[0].data, members[0].records, members[0].options
+    assert data is not None and options is not None
+    clips = VideoClips(records, data.frames_root, data.template, "test", options)
     loader = video_loader(clips, args.workers, place.rank, place.world_size)
-    at_once = views_at_once(args, clips.options, mixes_videos, place)
+    scorers = [member.scorer for member in members if member.scorer is not None]
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:
         videos = readable(loader, args.bad_frames)
-        scores = score_videos(model, videos, place, args.batch_size, at_once, progress.update)
-    if args.softmax:
-        scores.scores = scores.scores.softmax(dim=1)
-    return scores
-
-
-def report(
-    args: argparse.Namespace, data: DataSource, records: list[VideoRecord], scores: Scores, described: dict[str, Any]
-) -> None:
-    """Prints the accuracies and writes what the options ask for."""
-    result, confusion = accuracies(scores.scores, scores.labels)
-    if args.reverse_time:
-        result |= partner_accuracy(scores, reversed_labels(data.categories))
-    counts = {"videos": len(scores.labels), "skipped": len(scores.unreadable)}
-    print(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {described['seconds']} s")
-    print("  ".join(f"{name} {value:.2f} %" for name, value in result.items()))
+        scores = score_videos(scorers, videos, place, args.batch_size, progress.update)
     for video in scores.unreadable:
         logger.warning("left out: %s: %s", video.path, video.reason)
+    paths, left_out = [records[i].path for i in scores.indices.tolist()], [video.path for video in scores.unreadable]
+    for member, values in zip(members, scores.scores, strict=True):
+        found = Predictions(member.weights, paths, scores.labels, values, left_out=tuple(left_out))
+        member.predictions = found.as_probabilities() if args.softmax else found
+
+
+def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequence[str], seconds: float) -> None:
+    """Prints the accuracies and writes what the options ask for."""
+    all_predictions = [member.predictions for member in members if member.predictions is not None]
+    together = combine(all_predictions, [member.coefficient for member in members])
+    result = accuracies(together.scores, together.labels)[0] if together.labelled else {}
+    if args.reverse_time and together.labelled:
+        result |= partner_accuracy(together, reversed_labels(categories))
+    counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
+    if len(members) > 1 and together.labelled:
+        for member, predictions in zip(members, all_predictions, strict=True):
+            own = accuracies(predictions.scores, predictions.labels)[0]
+            member.facts |= own
+            print(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
+    print(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
+    print(in_words(result) if result else "no labels: predictions are written, nothing is scored")
     if args.result_json:
-        context = {"dataset": data.name, "weights": args.weights, "environment": environment()}
-        write_result(Path(args.result_json), {**result, **counts, **described, **context})
+        write_result(Path(args.result_json), {**result, **counts, **context(args, members), "seconds": seconds})
     if args.report:
-        write_confusion(Path(args.report), confusion, data.categories)
-    paths = [records[i].path for i in scores.indices.tolist()]
+        write_confusion(Path(args.report), accuracies(together.scores, together.labels)[1], categories)
     if args.csv_file:
-        top = 5 if data.name == "somethingv2" else 1
-        write_challenge(Path(args.csv_file), paths, scores.scores.numpy(), data.categories, top)
+        top = 5 if args.dataset == "somethingv2" else 1
+        write_challenge(Path(args.csv_file), together.paths, together.scores.numpy(), categories, top)
     if args.save_scores:
-        write_scores(Path(args.save_scores), paths, scores.labels.numpy(), scores.scores.numpy(), data.categories)
+        write_scores(Path(args.save_scores), together, categories)
 
 
-def partner_accuracy(scores: Scores, partners: Sequence[int | None]) -> dict[str, float]:
+def in_words(result: dict[str, float]) -> str:
+    """The accuracies on one line."""
+    return "  ".join(f"{name} {value:.2f} %" for name, value in result.items())
+
+
+def context(args: argparse.Namespace, members: Sequence[Member]) -> dict[str, Any]:
+    """What stays with a result: of one network its own facts, of an ensemble those of each member."""
+    shared = {"dataset": args.dataset, "environment": environment()}
+    if len(members) == 1:
+        return {**members[0].facts, **shared, "weights": members[0].weights}
+    own = [{"weights": m.weights, "coefficient": m.coefficient, **m.facts} for m in members]
+    return {**shared, "weights": args.weights, "softmax": args.softmax, "members": own}
+
+
+def partner_accuracy(predictions: Predictions, partners: Sequence[int | None]) -> dict[str, float]:
     """How many percent of the videos, played backwards, were taken for the class that is theirs in reverse."""
-    expected = torch.tensor([-1 if partner is None else partner for partner in partners])[scores.labels]
+    expected = torch.tensor([-1 if partner is None else partner for partner in partners])[predictions.labels]
     known = expected >= 0
-    hits = (scores.scores.argmax(dim=1) == expected)[known]
+    hits = (predictions.scores.argmax(dim=1) == expected)[known]
     return {"reverse_partner": 100 * hits.double().mean().item()} if known.any() else {}
 
 

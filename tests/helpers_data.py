@@ -36,3 +36,20 @@ def write_videos(root: Path, lengths: Sequence[int], height: int = 48, width: in
         frames = [flat(10 * number, height, width) for number in range(1, length + 1)]
         write_frames(root / f"video {place}", frames)
     return [VideoRecord(f"video {place}", length, place) for place, length in enumerate(lengths)]
+
+
+def grey(value: int, height: int = 48, width: int = 64) -> Image.Image:
+    """A grey picture of one value."""
+    return Image.fromarray(np.full((height, width), value, np.uint8))
+
+
+def write_flow(folder: Path, values: Sequence[tuple[int, int]], packed: bool) -> None:
+    """Flow frames of one x and one y everywhere, as pairs of grey pictures or packed into one."""
+    folder.mkdir(parents=True)
+    for number, (x, y) in enumerate(values, start=1):
+        if packed:
+            both = Image.merge("RGB", [grey(x), grey(y), grey(7)])
+            both.save(folder / f"{number:05d}.jpg", quality=100, subsampling=0)
+        else:
+            grey(x).save(folder / f"flow_x_{number:05d}.jpg", quality=100)
+            grey(y).save(folder / f"flow_y_{number:05d}.jpg", quality=100)

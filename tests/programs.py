@@ -18,10 +18,10 @@ TINY = [
 ]
 
 
-def train(root: Path, *flags: str, dataset: str = "demo") -> Path:
+def train(root: Path, *flags: str, dataset: str = "demo", modality: str = "RGB") -> Path:
     """Trains on `root`/dataset in this process; returns the folder of the checkpoints."""
     out = ["--root_log", str(root / "log"), "--root_model", str(root / "checkpoint"), "-j", "0"]
-    main.main([dataset, "RGB", "--root_dataset", str(root / "dataset"), *TINY, *out, *flags])
+    main.main([dataset, modality, "--root_dataset", str(root / "dataset"), *TINY, *out, *flags])
     return root / "checkpoint"
 
 

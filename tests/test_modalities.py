@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers_data import flat, picture, write_frames, write_videos
+from helpers_data import flat, picture, write_flow, write_frames, write_videos
 from PIL import Image
 
 from ops.data.catalog import resolve
@@ -19,22 +18,6 @@ from ops.data.records import UNLABELLED, VideoRecord, read_list
 from ops.errors import InputError
 
 FLOW = ClipOptions(segments=2, input_size=28, modality="Flow")
-
-
-def grey(value: int) -> Image.Image:
-    return Image.fromarray(np.full((32, 40), value, np.uint8))
-
-
-def write_flow(folder: Path, values: Sequence[tuple[int, int]], packed: bool) -> None:
-    """Flow frames of one x and one y everywhere."""
-    folder.mkdir(parents=True)
-    for number, (x, y) in enumerate(values, start=1):
-        if packed:
-            both = Image.merge("RGB", [grey(x), grey(y), grey(7)])
-            both.save(folder / f"{number:05d}.jpg", quality=100, subsampling=0)
-        else:
-            grey(x).save(folder / f"flow_x_{number:05d}.jpg", quality=100)
-            grey(y).save(folder / f"flow_y_{number:05d}.jpg", quality=100)
 
 
 def sample(root: Path, record: VideoRecord, mode: ClipMode, options: ClipOptions, epoch: int = 0) -> Sample:

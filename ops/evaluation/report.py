@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ops.errors import InputError
+from ops.evaluation.ensemble import Predictions
 from ops.files import whole
 
 
@@ -24,13 +25,21 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         file.write((json.dumps(dict(result), indent=1) + "\n").encode())
 
 
-def write_scores(
-    path: Path, paths: Sequence[str], labels: np.ndarray, scores: np.ndarray, categories: Sequence[str]
-) -> None:
-    """An `.npz` with `paths` (N,), `labels` (N,), `scores` (N, K) and `categories` (K,); holds no objects."""
-    arrays: dict[str, Any] = {"paths": np.array(paths), "labels": labels, "scores": scores}
+def write_scores(path: Path, predictions: Predictions, categories: Sequence[str]) -> None:
+    """An `.npz` that `ensemble.read_scores` reads: `paths` (N,), `labels` (N,), `scores` (N, K), `categories` (K,).
+
+    `softmax` says whether the scores are probabilities, `left_out` which videos were unreadable. No objects.
+    """
+    arrays: dict[str, Any] = {
+        "paths": np.array(predictions.paths),
+        "labels": predictions.labels.numpy(),
+        "scores": predictions.scores.numpy(),
+        "categories": np.array(categories),
+        "softmax": np.array(predictions.softmax),
+        "left_out": np.array(predictions.left_out, dtype=str),
+    }
     with whole(path) as file:
-        np.savez(file, **arrays, categories=np.array(categories))
+        np.savez(file, **arrays)
 
 
 def write_confusion(folder: Path, confusion: np.ndarray, categories: Sequence[str]) -> None:

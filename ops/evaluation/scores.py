@@ -5,7 +5,7 @@ Legend: `N` videos, `V` views (crops × clips), `T` segments, `C` channels, `H W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,19 @@ from ops.running.distributed import Place
 FRAMES_AT_ONCE = {"cpu": 64, "cuda": 256}
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """A network, and how many views it takes at once (None: all of a batch, as published)."""
+
+    model: nn.Module
+    views_per_forward: int | None
+
+
 @dataclass
 class Scores:
-    """Scores (N, K) of the videos whose places in the list are `indices`, with their labels; and the unreadable."""
+    """Scores (N, K) by each network of the videos whose places in the list are `indices`; labels; the unreadable."""
 
-    scores: torch.Tensor
+    scores: list[torch.Tensor]
     labels: torch.Tensor
     indices: torch.Tensor
     unreadable: list[Any] = field(default_factory=list)
@@ -38,26 +46,27 @@ def default_views_per_forward(place: Place, segments: int, mixes_videos: bool) -
 
 @torch.inference_mode()
 def score_videos(
-    model: nn.Module,
+    scorers: Sequence[Scorer],
     videos: Iterable[Any],
     place: Place,
     batch_size: int,
-    views_per_forward: int | None,
     on_video: Callable[[int, str], None] = lambda *_: None,
 ) -> Scores:
     """Scores the videos (each a sample with `clip` (V, T, C, H, W), `label`, `index`, or an unreadable one).
 
-    `batch_size` videos stand behind one another; their views, video by video, are forwarded
-    `views_per_forward` at a time (None: all at once, as published). Under several processes each scores its
-    share and all get everything, every video once, in the list's order.
+    Every scorer sees the same clips. `batch_size` videos stand behind one another; their views, video by video,
+    are forwarded as many at a time as the scorer says. Under several processes each scores its share and all get
+    everything, every video once, in the list's order.
     """
-    model.eval()
-    rows: list[tuple[int, int, list[float]]] = []  # index, label, scores
+    for scorer in scorers:
+        scorer.model.eval()
+    rows: list[tuple[int, int, list[list[float]]]] = []  # index, label, scores by each scorer
     unreadable: list[Any] = []
     waiting: list[Any] = []
 
     def forward() -> None:
-        means = _mean_scores(model, [v.clip for v in waiting], place, views_per_forward)
+        clips = [v.clip for v in waiting]
+        means = torch.stack([_mean_scores(scorer, clips, place) for scorer in scorers], dim=1)  # (N, scorers, K)
         rows.extend((v.index, v.label, scores) for v, scores in zip(waiting, means.tolist(), strict=True))
         waiting.clear()
 
@@ -76,14 +85,14 @@ def score_videos(
     if not rows:
         raise InputError(f"not one of the {len(unreadable)} videos could be read: check the frames' folder")
     indices, labels, scores = zip(*rows, strict=True)
-    return Scores(torch.tensor(scores), torch.tensor(labels), torch.tensor(indices), unreadable)
+    by_scorer = torch.tensor(scores).unbind(dim=1)  # of (N, scorers, K)
+    return Scores(list(by_scorer), torch.tensor(labels), torch.tensor(indices), unreadable)
 
 
-def _mean_scores(
-    model: nn.Module, clips: list[torch.Tensor], place: Place, views_per_forward: int | None
-) -> torch.Tensor:
+def _mean_scores(scorer: Scorer, clips: list[torch.Tensor], place: Place) -> torch.Tensor:
     """The mean scores (N, K) of the N videos whose views are `clips`, each (V, T, C, H, W)."""
     views = torch.cat(clips)  # (N·V, T, C, H, W)
-    pieces = views.split(views_per_forward or len(views))
-    scores = torch.cat([model(piece.to(place.device)) for piece in pieces])
+    pieces = views.split(scorer.views_per_forward or len(views))
+    scores = torch.cat([scorer.model(piece.to(place.device)) for piece in pieces])
+    scores = scores if scores.ndim == 2 else scores.mean(dim=1)  # every frame's own (N·V, T, K) to (N·V, K)
     return scores.unflatten(0, (len(clips), -1)).mean(dim=1).cpu()  # (N·V, K) to (N, K)

@@ -1,0 +1,221 @@
+"""test_models.py with several networks, saved scores, named protocols and lists without labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers_data import write_flow
+from programs import python, train
+
+import test_models
+from ops.data.clips import VideoClips
+from ops.errors import InputError
+from ops.evaluation.ensemble import Predictions, combine
+from opts import testing_options as read_testing_options
+
+
+@pytest.fixture(scope="module")
+def trained(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`dataset/demo` with made flow; `a`, `b` (6 segments) and `flow`, three networks of one epoch."""
+    root = tmp_path_factory.mktemp("ensemble")
+    (root / "dataset").mkdir()
+    demo = root / "dataset" / "demo"
+    demo.mkdir()
+    for entry in (rendered / "demo").iterdir():
+        (demo / entry.name).symlink_to(entry)
+    for part in ("train", "val"):
+        lines = [line.rsplit(" ", 2) for line in (demo / f"{part}_videofolder.txt").read_text().splitlines()]
+        for place, (path, _, _) in enumerate(lines):
+            write_flow(demo / "flow" / path, [(40 + 3 * place + k, 90 + k) for k in range(7)], packed=place % 2 == 0)
+        (demo / f"{part}_videofolder_flow.txt").write_text("".join(f"{path} 7 {label}\n" for path, _, label in lines))
+    train(root, "--shift", "--epochs=1", "--store_name=a")
+    train(root, "--shift", "--fex=off", "--num_segments=6", "--epochs=1", "--store_name=b", "--lr=0.01")
+    train(root, "--shift", "--fex=off", "--epochs=1", "--store_name=flow", modality="Flow")
+    return root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs test_models.py on networks or files by their names; returns the result's JSON and the saved scores."""
+
+    def call(names: str, *flags: str) -> dict[str, Any]:
+        places = {name: str(trained / "checkpoint" / name / "ckpt.pth") for name in ("a", "b", "flow")}
+        weights = ",".join(places.get(name, str(tmp_path / name)) for name in names.split(","))
+        out = [f"--result_json={tmp_path / 'r.json'}", f"--save_scores={tmp_path / 's.npz'}"]
+        root = ["--root_dataset", str(trained / "dataset")]
+        test_models.main(["demo", f"--weights={weights}", *root, "-j", "0", *out, *flags])
+        return json.loads((tmp_path / "r.json").read_text()) | {"saved": dict(np.load(tmp_path / "s.npz"))}
+
+    return call
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+def test_an_ensemble_is_the_weighted_sum_over_its_size(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = {name: run(name)["saved"]["scores"] for name in ("a", "b", "flow")}
+    result = run("a,b,flow", "--coeff=1,0.5,2")
+    expected = (alone["a"] + 0.5 * alone["b"] + 2 * alone["flow"]) / 3
+    assert np.abs(result["saved"]["scores"] - expected).max() <= 1e-6 * np.abs(expected).max()
+    assert result["top1"] == pytest.approx(100 * (expected.argmax(1) == result["saved"]["labels"]).mean())
+    assert [member["coefficient"] for member in result["members"]] == [1, 0.5, 2]
+    assert [member["segments"] for member in result["members"]] == [4, 6, 4]
+    assert "Flow" in result["members"][2]["network"] and "top1" in result["members"][0]
+    assert "ckpt.pth (x 0.5): top1" in capsys.readouterr().out
+
+
+def test_softmax_comes_before_the_sum(run: Run) -> None:
+    alone = [torch.tensor(run(name)["saved"]["scores"]).softmax(dim=1).numpy() for name in ("a", "b")]
+    result = run("a,b", "--softmax")
+    assert np.abs(result["saved"]["scores"] - sum(alone) / 2).max() < 1e-6
+    assert bool(result["saved"]["softmax"])
+
+
+def test_networks_with_the_same_clips_read_them_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    real = VideoClips.__getitem__
+
+    def counting(self: VideoClips, key: tuple[int, int]) -> Any:
+        read.append(key[1])
+        return real(self, key)
+
+    monkeypatch.setattr(VideoClips, "__getitem__", counting)
+    run("a,b", "--test_segments=4")
+    assert len(read) == 12  # videos
+    run("a,b")
+    assert len(read) == 12 + 24
+    run("a,b", "--test_segments=6,6")
+    assert len(read) == 12 + 24 + 12
+
+
+def test_saved_scores_stand_for_their_network(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run("a,flow", "--coeff=1,3")["saved"]["scores"]
+    for name in ("a", "flow"):
+        run(name)
+        (tmp_path / "s.npz").rename(tmp_path / f"{name}.npz")
+    mixed = run("a,flow.npz", "--coeff=1,3")["saved"]["scores"]
+    monkeypatch.setattr(test_models, "build_network", None)  # no network is built from here
+    monkeypatch.setattr(test_models, "VideoClips", None)
+    saved = run("a.npz,flow.npz", "--coeff=1,3")
+    assert np.abs(saved["saved"]["scores"] - whole).max() < 1e-6 and np.abs(mixed - whole).max() < 1e-6
+    assert saved["videos"] == 12
+    assert run("a.npz", "--max_num=5")["videos"] == 5
+
+
+def test_a_list_without_labels_gives_predictions_only(
+    run: Run, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled = run("a")["saved"]
+    lines = (trained / "dataset" / "demo" / "val_videofolder.txt").read_text().splitlines()
+    (tmp_path / "list.txt").write_text("".join(line.rsplit(" ", 1)[0] + " -1\n" for line in lines))
+    listed = f"--test_list={tmp_path / 'list.txt'}"
+    result = run("a", listed, f"--csv_file={tmp_path / 'p.csv'}")
+    assert "top1" not in result and set(result["saved"]["labels"]) == {-1}
+    assert np.array_equal(result["saved"]["scores"], labelled["scores"])
+    assert "no labels: predictions are written" in capsys.readouterr().out
+    names = labelled["categories"][labelled["scores"].argmax(1)]
+    expected = [f"{path};{name}" for path, name in zip(labelled["paths"], names, strict=True)]
+    assert (tmp_path / "p.csv").read_text().splitlines() == expected
+    with pytest.raises(InputError, match="leave it out"):
+        run("a", listed, f"--report={tmp_path / 'report'}")
+    weights = trained / "checkpoint" / "a" / "ckpt.pth"
+    with pytest.raises(InputError, match="--csv_file or --save_scores"):
+        test_models.main(["demo", f"--weights={weights}", "--root_dataset", str(trained / "dataset"), listed, "-j0"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flags", "views", "crop"),
+    [
+        ("efficient", [], 1, 32),
+        ("accurate", ["--twice_sample", "--test_crops=3", "--full_res"], 6, 36),
+        ("dense", ["--dense_sample", "--test_crops=3", "--full_res"], 30, 36),
+    ],
+)
+def test_a_protocol_is_its_flags(run: Run, protocol: str, flags: list[str], views: int, crop: int) -> None:
+    named, spelled = run("a", f"--protocol={protocol}"), run("a", *flags)
+    assert (named["views"], named["crop_size"]) == (views, crop)
+    assert np.array_equal(named["saved"]["scores"], spelled["saved"]["scores"])
+
+
+def test_every_view_of_flow_and_rgbdiff(run: Run, trained: Path) -> None:
+    assert run("flow", "--protocol=dense")["views"] == 30
+    assert run("flow", "--test_crops=10", "--ten_clip_sparse")["views"] == 30
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--weights=a,b,c", "--coeff=1,2"], "--coeff has 2 values for 3 --weights"),
+        (["--weights=a,b", "--test_segments=8,8,8"], "--test_segments has 3 values"),
+        (["--weights=a", "--test_segments=0"], "--test_segments 0: expected 1 or more"),
+        (["--weights=a", "--coeff=much"], "expected numbers with commas"),
+        (["--weights=a", "--coeff=nan"], "expected finite numbers"),
+        (["--weights=a", "--protocol=acurate"], "--protocol acurate: .*did you mean accurate"),
+        (["--weights=a", "--protocol=dense", "--twice_sample"], "says the views: leave out --twice_sample"),
+    ],
+)
+def test_wrong_flags(flags: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_testing_options(["demo", *flags])
+
+
+def predictions(source: str, paths: list[str], labels: list[int], **changes: Any) -> Predictions:
+    return Predictions(source, paths, torch.tensor(labels), torch.ones(len(paths), 3), **changes)
+
+
+def test_videos_are_matched_by_their_paths_and_the_unreadable_left_out() -> None:
+    one = Predictions("one", ["x", "y"], torch.tensor([0, 1]), torch.tensor([[1.0, 0], [2, 0]]))
+    two = Predictions("two", ["z", "y"], torch.tensor([1, 1]), torch.tensor([[9.0, 9], [0, 4]]), left_out=("x",))
+    one = Predictions("one", ["x", "y", "z"], torch.tensor([0, 1, 1]), torch.tensor([[1.0, 0], [2, 0], [3, 1]]))
+    both = combine([one, two], [1, 1])
+    assert both.paths == ["y", "z"] and both.left_out == ("x",)
+    assert both.scores.tolist() == [[1, 2], [6, 5]]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (predictions("two", ["x"], [0]), r"two has no scores of y \(1 such\), which one has"),
+        (predictions("two", ["x", "y", "z"], [0, 1, 1]), "one has no scores of z"),
+        (predictions("two", ["x", "y"], [0, 2]), "two and one give y different labels"),
+        (predictions("two", ["x", "y"], [0, 1], softmax=True), "two holds probabilities"),
+    ],
+)
+def test_members_that_do_not_fit(other: Predictions, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        combine([predictions("one", ["x", "y"], [0, 1]), other], [1, 1])
+
+
+def test_foreign_and_damaged_score_files(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.npz: no such file"):
+        run("nowhere.npz")
+    (tmp_path / "text.npz").write_text("text")
+    np.savez(tmp_path / "other.npz", a=np.ones(3))
+    np.savez(tmp_path / "objects.npz", paths=np.array([{}], dtype=object))
+    for name in ("text.npz", "other.npz", "objects.npz"):
+        with pytest.raises(InputError, match="not scores that --save_scores wrote"):
+            run(name)
+    saved = run("a")["saved"]
+    np.savez(tmp_path / "classes.npz", **{**saved, "categories": saved["categories"][::-1]})
+    with pytest.raises(InputError, match="scores of other classes"):
+        run("classes.npz")
+
+
+def test_two_processes_ensemble_every_video_once(run: Run, trained: Path, tmp_path: Path) -> None:
+    alone = run("a,flow")["saved"]
+    weights = ",".join(str(trained / "checkpoint" / name / "ckpt.pth") for name in ("a", "flow"))
+    done = python(
+        *("-m", "torch.distributed.run", "--nproc_per_node=2", "test_models.py", "demo", f"--weights={weights}"),
+        *("--root_dataset", str(trained / "dataset"), "-j", "0", f"--save_scores={tmp_path / 'two.npz'}"),
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    two = np.load(tmp_path / "two.npz")
+    assert two["paths"].tolist() == alone["paths"].tolist()
+    assert np.abs(two["scores"] - alone["scores"]).max() < 1e-5

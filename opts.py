@@ -28,6 +28,7 @@ Number = TypeVar("Number", int, float)
 # Accepted because published command lines have them; they had no effect there either.
 WITHOUT_EFFECT = {
     "main.py": {"k": 3, "snapshot_pref": "", "flow_prefix": "", "img_feature_dim": 256},
+    "complexity.py": {},
     "test_models.py": {"num_set_segments": 1, "pretrain": "imagenet", "comu_type": "replace", "img_feature_dim": 256},
 }
 # The views of the named protocols: clips × crops.
@@ -158,6 +159,21 @@ def _parts(text: str, kind: Callable[[str], Number], what: str) -> list[Number]:
         return [kind(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected {what} with commas between them") from None
+
+
+def complexity_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of `tools/complexity.py`; raises InputError with every fault."""
+    parser = Parser("complexity.py", "Parameters and multiply-accumulates of a network.")
+    parser.add_argument("modality", nargs="?", default="RGB", help=", ".join(names.MODALITIES))
+    parser.add_argument("--num_classes", type=int, default=400, help="of the classifier")
+    parser.add_argument("--input_size", type=int, default=224, help="side of the frames in pixels")
+    add_network(parser)
+    args, faults = parser.read(argv)
+    faults += _one_of(("modality", args.modality, names.MODALITIES)) + network_faults(args, parser)
+    faults += parser.faults_below(args, 1, "num_classes", "input_size")
+    _raise(faults)
+    args.no_partialbn = True  # which matters to training only
+    return args
 
 
 def run_name(args: argparse.Namespace) -> str:

@@ -38,13 +38,12 @@ def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False) -
             records.append(record)
         else:
             faults.append(f"  {list_file}:{number}: {record}: {line.strip()!r}")
+    if len({record.label == UNLABELLED for record in records}) == 2:
+        return read_list(list_file, num_classes)  # some have a label, so that the lines without are faulty
     if faults:
         raise InputError(_report(list_file, faults, num_classes))
     if not records:
         raise InputError(f"{list_file} lists no video; expected lines of `path num_frames label`.")
-    if len({record.label == UNLABELLED for record in records}) == 2:
-        without = next(record.path for record in records if record.label == UNLABELLED)
-        raise InputError(f"{list_file}: some videos have a label, some have none (such as {without}): give all or none")
     return records
 
 

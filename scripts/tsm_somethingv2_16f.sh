@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# TSM on Something-Something V2, 16 frames.
+# Expected top-1: 63.1 % with two clips at full resolution (TSM's README).
+dataset=somethingv2
+train=(--arch resnet50 --num_segments 16 --shift --fex off
+  --epochs 50 --lr 0.01 --lr_steps 20 40 --scale_lr_from 64 -b 64 --wd 5e-4 --gd 20 --dropout 0.5 --npb)
+start=(--pretrain imagenet)
+tests=("--protocol accurate")
+. "$(dirname "$0")/recipe.sh"

@@ -1,0 +1,139 @@
+"""The recipes in scripts/: what they ask for, and that each runs on demo by setting one variable."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from programs import REPOSITORY, shell
+
+import main
+import test_models
+from opts import testing_options as read_testing_options
+from opts import training_options
+
+OTHERS = ("quickstart", "run_tests", "environment", "recipe")
+RECIPES = sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.sh") if path.stem not in OTHERS)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a recipe must ask for, per training."""
+
+    lr: float
+    batch: int
+    epochs: int
+    steps: tuple[int, int]
+    decay: float
+    dropout: float = 0.5
+
+
+KINETICS = Expected(0.02, 128, 50, (20, 40), 1e-4)
+DENSE = Expected(0.02, 128, 100, (40, 80), 1e-4)
+SOMETHING = Expected(0.01, 64, 50, (20, 40), 5e-4)
+FEXNET = Expected(0.0025, 16, 50, (20, 40), 5e-4)
+SMALL = Expected(0.001, 64, 25, (10, 20), 5e-4, dropout=0.8)
+
+
+def expected(recipe: str) -> Expected:
+    method, dataset, *_ = recipe.split("_")
+    if dataset == "kinetics":
+        return DENSE if "dense" in recipe else KINETICS
+    if dataset in ("ucf101", "hmdb51"):
+        return SMALL
+    return FEXNET if method == "fexnet" else SOMETHING
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    """A folder with a `python` that prints its arguments, a line a call."""
+    program = tmp_path / "bin" / "python"
+    program.parent.mkdir()
+    program.write_text('#!/bin/bash\nprintf "%q " "$@"; echo\n')
+    program.chmod(0o755)
+    return program.parent
+
+
+def commands(recipe: str, stub: Path, *flags: str, **environment: str) -> list[list[str]]:
+    """The command lines that a recipe would run."""
+    path = f"{stub}:/usr/bin:/bin"
+    done = shell("bash", f"scripts/{recipe}.sh", *flags, PATH=path, VIRTUAL_ENV=str(stub), **environment)
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def test_every_published_number_has_a_recipe() -> None:
+    assert len(RECIPES) == 25
+    for number in ("71.2", "72.8", "72.6", "73.7", "74.1", "70.6", "75.6", "69.5", "68.8", "69.9", "45.6", "47.2"):
+        assert any(number in (REPOSITORY / "scripts" / f"{recipe}.sh").read_text() for recipe in RECIPES), number
+    for number in ("46.9", "48.7", "48.4", "61.2", "63.1", "63.3"):
+        assert any(number in (REPOSITORY / "scripts" / f"{recipe}.sh").read_text() for recipe in RECIPES), number
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_a_recipe_asks_for(recipe: str, stub: Path) -> None:
+    text = (REPOSITORY / "scripts" / f"{recipe}.sh").read_text()
+    assert "# Expected top-1: " in text and ("TSM's README" in text or "left open" in text)
+    training, *tests = commands(recipe, stub)
+    assert training[0] == "main.py" and tests and all(words[0] == "test_models.py" for words in tests)
+    args, want = training_options(training[1:]), expected(recipe)
+    method, dataset, frames, *_ = recipe.split("_")
+    assert (args.dataset, args.num_segments) == (dataset, int(frames.removesuffix("f")))
+    assert (args.shift, args.fex) == {"tsm": (True, "off"), "fexnet": (True, "paper"), "tsn": (False, "paper")}[method]
+    assert (args.lr, args.batch_size, args.epochs, tuple(args.lr_steps)) == (
+        want.lr, want.batch, want.epochs, want.steps,
+    )  # fmt: skip
+    assert (args.weight_decay, args.dropout, args.clip_gradient) == (want.decay, want.dropout, 20)
+    assert args.no_partialbn and args.scale_lr_from == want.batch
+    assert args.dense_sample == ("dense" in recipe) and args.non_local == recipe.endswith("_nl")
+    assert args.arch == next((arch for arch in ("resnet101", "mobilenetv2") if arch in recipe), "resnet50")
+    assert bool(args.tune_from) == (dataset in ("ucf101", "hmdb51"))
+    for words in tests:
+        tested = read_testing_options(words[1:])
+        assert tested.dataset == dataset and tested.weights == [f"checkpoint/{recipe}/ckptbest.pth"]
+        assert tested.dense_sample == ("dense" in recipe)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_recipe_takes_a_step_on_demo(recipe: str, stub: Path, demo: Path) -> None:
+    """What `DATASET=demo bash scripts/RECIPE.sh` runs, on one batch of small pictures, and its first test."""
+    folder = demo / "dataset" / "demo"
+    for name in ("train_videofolder.txt", "val_videofolder.txt"):
+        (folder / name).write_text("".join((folder / name).read_text().splitlines(keepends=True)[:2]))
+    tiny = ["--input_size", "32", "-b", "2", "--epochs", "1", "-j", "0", "--amp", "off"]
+    where = ["--root_dataset", str(demo / "dataset")]
+    environment = {"DATASET": "demo", "CHECKPOINTS": str(demo / "checkpoint")}
+    training, test, *_ = commands(recipe, stub, *tiny, *where, "--root_log", str(demo / "log"), **environment)
+    assert training[1] == "demo" and "--tune_from" not in training
+    main.main(training[1:])
+    test_models.main([*test[1:], *where, "-j", "0", "--max_num", "1"])
+    assert (demo / "checkpoint" / f"{recipe}_on_demo" / "ckptbest.pth").is_file()
+
+
+def test_a_recipe_runs_as_a_user_would_run_it(demo: Path) -> None:
+    folder = demo / "dataset" / "demo"
+    (folder / "train_videofolder.txt").write_text((folder / "train_videofolder.txt").read_text().splitlines()[0] + "\n")
+    flags = shlex.split("--input_size 32 -b 1 --epochs 1 -j 0 --num_segments 4") + ["--root_log", str(demo / "log")]
+    done = subprocess.run(
+        ["bash", str(REPOSITORY / "scripts" / "tsm_kinetics_8f_dense_mobilenetv2.sh"), *flags],
+        env={
+            **os.environ,
+            "DATASET": "demo",
+            "CHECKPOINTS": str(demo / "checkpoint"),
+            "FEXNET_DATASETS": str(demo / "dataset"),
+            "TEST_FLAGS": "-j 0 --max_num 2",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": sys.prefix,
+        },
+        cwd=demo,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 videos" in done.stdout and "top1" in done.stdout

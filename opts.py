@@ -97,6 +97,7 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("dataset", help=", ".join(CATALOG))
     parser.add_argument("--weights", required=True, type=_files, metavar="FILE[,FILE…]", help=weights)
     _add_data(parser)
+    parser.add_argument("--add_se", action="store_true", help="refuse checkpoints without it; they say it themselves")
     parser.add_argument("--test_list", type=_files, metavar="FILE[,FILE…]", help="instead of the validation list")
     views = parser.add_argument_group("views")
     views.add_argument("--protocol", help=f"instead of the flags below: {', '.join(PROTOCOLS)}")

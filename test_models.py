@@ -74,6 +74,8 @@ def build_member(args: argparse.Namespace, index: int, categories: Sequence[str]
         return Member(weights, coefficient, {}, saved.as_probabilities() if args.softmax else saved)
     checkpoint = files.read_checkpoint(Path(weights))
     files.refuse_other_classes(checkpoint, args.dataset, categories)
+    if args.add_se and not checkpoint.network.get("add_se"):
+        raise InputError(f"--add_se: {weights} has no squeeze-and-excitation; leave the flag out")
     network = build(checkpoint, chosen(args.test_segments, index)).to(place.device)
     listed, modality = chosen(args.test_list, index), network.options.modality
     data = resolve(args.dataset, args.root_dataset, val_list=listed, root_path=args.root_path, modality=modality)

@@ -103,7 +103,7 @@ def test_an_mmaction_checkpoint_is_loaded_tested_and_tuned_from(
     save_published(weights, golden, keys)
     content = torch.load(weights)
     torch.save({"meta": {"epoch": 50, "seed": 0}, "state_dict": content["state_dict"]}, weights)
-    model, info = load_model(weights)
+    _, info = load_model(weights)
     assert (info["num_class"], info["num_segments"], info["arch"], info["fex"]) == (400, 8, "resnet50", "off")
     (few / "dataset" / "demo").rename(few / "dataset" / "kinetics")
     names = "".join(f"class {k}\n" for k in range(400))
@@ -114,8 +114,10 @@ def test_an_mmaction_checkpoint_is_loaded_tested_and_tuned_from(
     train(few, *flags, str(weights), dataset="kinetics")
     assert "320 tensors loaded" in caplog.text and "left out (0)" in caplog.text
     unnamed = weights.rename(few / "tsm.pth")
-    with pytest.raises(InputError, match="which data set it was trained on is not in its name"):
+    with pytest.raises(InputError, match="put kinetics400, sthv1, sthv2"):
         evaluate(few, unnamed, dataset="kinetics")
+    train(few, *flags, str(unnamed), "--store_name=again", dataset="kinetics")  # of another data set, for all it says
+    assert "318 tensors loaded" in caplog.text and "left out (2): new_fc" in caplog.text
 
 
 def test_flow_starts_from_rgb(few: Path, caplog: pytest.LogCaptureFixture) -> None:

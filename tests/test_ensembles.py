@@ -165,6 +165,11 @@ def test_wrong_flags(flags: list[str], words: str) -> None:
         read_testing_options(["demo", *flags])
 
 
+def test_add_se_is_the_checkpoints_to_say(run: Run) -> None:
+    with pytest.raises(InputError, match=r"--add_se: .*ckpt\.pth has no squeeze-and-excitation"):
+        run("a", "--add_se")
+
+
 def predictions(source: str, paths: list[str], labels: list[int], **changes: Any) -> Predictions:
     return Predictions(source, paths, torch.tensor(labels), torch.ones(len(paths), 3), **changes)
 

@@ -157,16 +157,10 @@ def _from_mmaction_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def published_dataset(path: Path, from_mmaction: bool = False) -> str:
-    """The data set that the path's name gives."""
+    """The data set that the path's name gives; empty where MMAction2's does not say."""
     if not from_mmaction:
         return _run_name(path)["dataset"]
-    for theirs, ours in MMACTION_DATASETS.items():
-        if theirs in path.name:
-            return ours
-    raise InputError(
-        f"{path}: which data set it was trained on is not in its name: expected one of {', '.join(MMACTION_DATASETS)} "
-        "in it, as MMAction2 names its files"
-    )
+    return next((ours for theirs, ours in MMACTION_DATASETS.items() if theirs in path.name), "")
 
 
 def _run_name(path: Path) -> re.Match[str]:

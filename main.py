@@ -158,6 +158,8 @@ def prepare(args: argparse.Namespace, data: DataSource, network: TSN, place: Pla
     if args.ema:
         run.average = average = averaged(args, network, start.resumed)
         run.step.after = lambda: average.update_parameters(network)
+    if network.backbone_is_frozen:
+        logger.info("--follow_pretrain: the backbone is frozen until epoch %g", run.frozen_epochs)
     logger.info("%s: %d classes, mirroring: %s", data.name, len(data.categories), data.mirror)
     logger.info("%s: %s, --amp %s, %d videos a step", name, place.describe(), precision.name, videos_a_step(args))
     return run
@@ -349,7 +351,8 @@ def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step, fol
     if saved["scaler"] and step.scaler.is_enabled():
         step.scaler.load_state_dict(saved["scaler"])
     for option in LEARNING:
-        if (now := getattr(args, option)) != (then := saved["options"].get(option)):
+        now = getattr(args, option)
+        if now != (then := saved["options"].get(option, now)):  # an older version had fewer options
             logger.warning("%s: %s was %s so far and is %s from here", resumed.path, option, then, now)
     logger.info("%s: going on after epoch %d", resumed.path, epoch)
     # In another folder the best so far is not there to stand for its number.

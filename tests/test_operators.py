@@ -36,7 +36,7 @@ def test_non_local_is_the_literal_one() -> None:
     for video, ours in zip(x.split(T), block(x).split(T), strict=True):
         clip = video.transpose(0, 1)[None]  # (1, C, T, H, W)
         query = block.theta(clip)[0].flatten(1)  # (C/2, T·H·W)
-        key, value = (F.max_pool3d(m[0](clip), (1, 2, 2))[0].flatten(1) for m in (block.phi, block.g))
+        key, value = (F.max_pool3d(m(clip), (1, 2, 2))[0].flatten(1) for m in (block.phi, block.g))
         columns = []
         for place in range(query.shape[1]):
             likeness = torch.stack([(query[:, place] * key[:, other]).sum() for other in range(key.shape[1])])

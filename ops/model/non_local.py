@@ -25,8 +25,8 @@ class NonLocal(nn.Module):
         inner = channels // 2
         self.num_segments = num_segments
         self.theta = nn.Conv3d(channels, inner, 1)
-        self.phi = nn.Sequential(nn.Conv3d(channels, inner, 1), nn.MaxPool3d((1, 2, 2)))
-        self.g = nn.Sequential(nn.Conv3d(channels, inner, 1), nn.MaxPool3d((1, 2, 2)))
+        self.phi = nn.Sequential(nn.Conv3d(channels, inner, 1))
+        self.g = nn.Sequential(nn.Conv3d(channels, inner, 1))
         norm = nn.BatchNorm3d(channels)
         nn.init.zeros_(norm.weight)
         self.W = nn.Sequential(nn.Conv3d(inner, channels, 1), norm)
@@ -34,12 +34,20 @@ class NonLocal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape."""
         clips = x.unflatten(0, (-1, self.num_segments)).transpose(1, 2)  # (N, C, T, H, W)
-        theta = self.theta(clips)  # (N, C/2, T, H, W)
-        # (N, C/2, T, H, W) to (N, 1, T·H·W, C/2): one head; of keys and values a quarter of the places
-        query, key, value = (m.flatten(2).transpose(1, 2)[:, None] for m in (theta, self.phi(clips), self.g(clips)))
+        maps = self.theta(clips), _halved(self.phi(clips)), _halved(self.g(clips))  # (N, C/2, T, H, W), H/2, W/2
+        # each (N, C/2, T, H, W) to (N, 1, T·H·W, C/2): one head
+        query, key, value = (m.flatten(2).transpose(1, 2)[:, None] for m in maps)
         mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (N, 1, T·H·W, C/2)
         mixed = mixed[:, 0].transpose(1, 2).unflatten(2, clips.shape[2:])  # (N, C/2, T, H, W)
         return (self.W(mixed) + clips).transpose(1, 2).flatten(0, 1)  # (N·T, C, H, W)
+
+
+def _halved(x: torch.Tensor) -> torch.Tensor:
+    """The maximum over 2x2 places: `(N, C, T, H, W)` to `(N, C, T, H/2, W/2)`.
+
+    Over two axes, as on GPUs the gradient of pooling over three is not the same from run to run.
+    """
+    return F.max_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])  # of (N, C·T, H, W)
 
 
 class WithNonLocal(nn.Module):

@@ -133,8 +133,8 @@ def refuse_other_classes(checkpoint: Checkpoint, dataset: str, categories: Seque
         where = f"class {differ} is {theirs[differ]!r} there and {ours[differ]!r} here"
     elif not checkpoint.dataset:
         raise InputError(
-            f"{checkpoint.path}: neither it nor its name says which data set it was trained on: put kinetics400, sthv1, "
-            "sthv2, jester, ucf101 or hmdb51 into its name, as MMAction2 does"
+            f"{checkpoint.path}: neither it nor its name says which data set it was trained on: put kinetics400, "
+            "sthv1, sthv2, jester, ucf101 or hmdb51 into its name, as MMAction2 does"
         )
     elif not checkpoint.has_classes(dataset, categories):
         where = f"its name says {checkpoint.dataset}, and it has no class names: rename it if they are the same"

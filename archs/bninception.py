@@ -75,7 +75,7 @@ class BNInception(nn.Module):
         double = self._convolve(f"{name}_double_3x3_1", self._convolve(f"{name}_double_3x3_reduce", x))
         branches.append(self._convolve(f"{name}_double_3x3_2", double))
         if not projection:
-            branches.append(F.max_pool2d(x, 3, 2, ceil_mode=True))
+            branches.append(_halved(x))
         else:
             pooled = F.max_pool2d(x, 3, 1, padding=1) if stage == "5b" else F.avg_pool2d(x, 3, 1, padding=1)
             branches.append(self._convolve(f"{name}_pool_proj", pooled))
@@ -90,6 +90,16 @@ class BNInception(nn.Module):
 
     def _convolve(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)))
+
+
+def _halved(x: torch.Tensor) -> torch.Tensor:
+    """Maximum over 3x3 at every second place, `(B, C, H, W)` to `(B, C, ⌈H/2⌉, ⌈W/2⌉)`.
+
+    Of even sizes it is the published pooling in ceiling mode; of odd ones that would give less than the
+    convolutions beside it.
+    """
+    H, W = x.shape[2:]
+    return F.max_pool2d(F.pad(x, (0, 1 + W % 2, 0, 1 + H % 2), value=-torch.inf), 3, 2)
 
 
 def from_caffe(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

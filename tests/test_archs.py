@@ -153,6 +153,11 @@ def test_bninceptions_weights_as_converted_from_caffe(tmp_path: Path) -> None:
         build_network(INCEPTION, pretrain="imagenet")
 
 
+@pytest.mark.parametrize("size", [32, 73, 100])
+def test_bninception_takes_any_size(size: int) -> None:
+    assert build_backbone("BNInception").net.eval()(torch.rand(1, 3, size, size)).shape == (1, 1000)
+
+
 def test_bninception_takes_blue_green_red_and_255() -> None:
     network = build_network(INCEPTION)
     pixels = torch.tensor([[[[10]], [[20]], [[30]]]], dtype=torch.uint8)

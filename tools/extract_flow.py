@@ -48,7 +48,7 @@ from ops.data.modalities import FLOW_PREFIXES
 from ops.data.records import VideoRecord
 from ops.errors import InputError, did_you_mean, reported
 from tools.parallel import in_parallel, stop_if_told, usable_cores
-from tools.vid2img import find_videos, plan_jobs, read_settings, write_whole
+from tools.vid2img import documented_parser, find_videos, plan_jobs, read_settings, write_whole
 from tools.video_frames import DISK_FAULTS, DamageError, Outcome, partial_folder, scale_down, upright_frames
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
@@ -95,10 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. Raises one InputError that names every wrong option."""
-    summary, details = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(__doc__)
     add = parser.add_argument
     add("dataset", nargs="?", help=f"a data set: {', '.join(CATALOG)}")
     root = os.environ.get("FEXNET_DATASETS", "dataset")

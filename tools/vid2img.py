@@ -80,12 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Raises one InputError that names every wrong option."""
-    summary, details = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
+def documented_parser(text: str | None) -> argparse.ArgumentParser:
+    """A parser that shows a tool's own documentation."""
+    summary, details = (text or "").split("\n", 1)
+    return argparse.ArgumentParser(
         description=summary, epilog=details.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. Raises one InputError that names every wrong option."""
+    parser = documented_parser(__doc__)
     add = parser.add_argument
     add("--videos", type=Path, required=True, metavar="DIR", help="folder of videos, or one video")
     add("--frames", type=Path, required=True, metavar="DIR", help="where the folders of frames go")

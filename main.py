@@ -23,7 +23,7 @@ from ops.data.loader import Batch, eval_loader, first_training_batch, readable, 
 from ops.data.opposites import mirror_labels
 from ops.errors import InputError, reported
 from ops.model.fex import initialise_from_data
-from ops.model.tsn import TSN, NetworkOptions, build_network, network_options
+from ops.model.tsn import TSN, build_network, network_options, options_from_flags
 from ops.running import checkpoint as files
 from ops.running.distributed import Place, joined
 from ops.running.engine import Step, in_words, train_one_epoch, validate
@@ -176,35 +176,14 @@ def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, Start]:
     """The network with its first weights, and where they come from."""
     torch.manual_seed(args.seed)  # the start of what is not loaded
     given = args.resume or args.tune_from or args.follow_pretrain
-    network = build_network(network_from(args, len(data.categories)), pretrain="none" if given else args.pretrain)
+    network = build_network(
+        options_from_flags(vars(args), len(data.categories)), pretrain="none" if given else args.pretrain
+    )
     if args.resume:
         return network, resume(args, data, network)
     if given:
         return network, tune(args, data, network)
     return network, Start(fresh=list(network.state_dict()), classifier_lr5=not args.no_fc_lr5)
-
-
-def network_from(args: argparse.Namespace, num_classes: int) -> NetworkOptions:
-    """The network's options from the flags of `opts.add_network` and the modality."""
-    return NetworkOptions(
-        num_classes=num_classes,
-        num_segments=args.num_segments,
-        modality=args.modality,
-        keep_rgb=args.keep_rgb,
-        arch=args.arch,
-        shift=args.shift,
-        shift_div=args.shift_div,
-        shift_place=args.shift_place,
-        fex=args.fex,
-        fex_init=args.fex_init,
-        fex_stages=tuple(sorted(set(args.fex_stages))),
-        temporal_pool=args.temporal_pool,
-        non_local=args.non_local,
-        add_se=args.add_se,
-        dropout=args.dropout,
-        consensus_type=args.consensus_type,
-        partial_bn=not args.no_partialbn,
-    )
 
 
 def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:

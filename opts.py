@@ -166,12 +166,12 @@ def complexity_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of `tools/complexity.py`; raises InputError with every fault."""
     parser = Parser("complexity.py", "Parameters and multiply-accumulates of a network.")
     parser.add_argument("modality", nargs="?", default="RGB", help=", ".join(names.MODALITIES))
-    parser.add_argument("--num_classes", type=int, default=400, help="of the classifier")
+    parser.add_argument("--num_classes", dest="classes", metavar="N", type=int, default=400, help="of the classifier")
     parser.add_argument("--input_size", type=int, default=224, help="side of the frames in pixels")
     add_network(parser)
     args, faults = parser.read(argv)
     faults += _one_of(("modality", args.modality, names.MODALITIES)) + network_faults(args, parser)
-    faults += parser.faults_below(args, 1, "num_classes", "input_size")
+    faults += parser.faults_below(args, 1, "classes", "input_size")
     _raise(faults)
     args.no_partialbn = True  # which matters to training only
     return args

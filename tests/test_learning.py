@@ -11,9 +11,9 @@ from programs import evaluate, train
 from test_programs import interrupt, only_run
 from torch import nn
 
-from main import network_from, scaled_rate
+from main import scaled_rate
 from ops.errors import InputError
-from ops.model.tsn import TSN, NetworkOptions, build_network
+from ops.model.tsn import TSN, NetworkOptions, build_network, options_from_flags
 from ops.running.engine import Step, loss_of
 from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer
@@ -129,7 +129,7 @@ def test_contradictions_are_reported_together() -> None:
 
 def test_the_flags_become_the_networks_options() -> None:
     flags = ["--shift", "--add_se", "--temporal_pool", "--fex_stages", "layer4", "layer2", "--consensus_type=identity"]
-    options = network_from(training_options(BASE + flags), 7)
+    options = options_from_flags(vars(training_options(BASE + flags)), 7)
     assert (options.fex_stages, options.add_se, options.temporal_pool) == (("layer2", "layer4"), True, True)
     assert (options.consensus_type, options.num_classes, options.non_local) == ("identity", 7, False)
 

@@ -18,16 +18,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from main import network_from
 from ops.errors import reported
-from ops.model.tsn import TSN, NetworkOptions, build_network
+from ops.model.tsn import TSN, NetworkOptions, build_network, options_from_flags
 from opts import complexity_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, count, print."""
     args = complexity_options(argv)
-    options = network_from(args, args.num_classes)
+    options = options_from_flags(vars(args), args.classes)
     network = on_meta(options)
     parameters, macs = complexity(network, args.input_size)
     print(network.name)

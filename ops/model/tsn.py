@@ -5,6 +5,7 @@ Legend: `N` videos (or clips), `T` segments, `C` channels, `H W` space, `D` feat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,7 @@ class NetworkOptions:
     partial_bn: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fex_stages", tuple(self.fex_stages))
+        object.__setattr__(self, "fex_stages", tuple(sorted(set(self.fex_stages))))
         if not self.shift:
             self._reset("shift_div", "shift_place", fex="off")
         if self.fex == "off":
@@ -245,6 +246,12 @@ def patch(backbone: Backbone, options: NetworkOptions) -> list[str]:
     if options.temporal_pool:
         pool_in_time(backbone, options.num_segments, options.arch)
     return patched
+
+
+def options_from_flags(flags: Mapping[str, Any], num_classes: int) -> NetworkOptions:
+    """`NetworkOptions` from the flags of the same names; `no_partialbn` says the contrary of `partial_bn`."""
+    values = {name: flags[name] for name in NetworkOptions.__dataclass_fields__ if name in flags}
+    return NetworkOptions(num_classes=num_classes, partial_bn=not flags["no_partialbn"], **values)
 
 
 def network_options(values: dict[str, Any]) -> NetworkOptions:

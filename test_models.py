@@ -69,7 +69,7 @@ def build_member(args: argparse.Namespace, index: int, categories: Sequence[str]
     weights, coefficient = args.weights[index], chosen(args.coeff, index, 1.0)
     if weights.endswith(".npz"):
         saved = read_scores(Path(weights), categories)
-        saved = saved.of_videos(saved.paths[: args.max_num]) if args.max_num > 0 else saved
+        saved = saved.first(args.max_num) if args.max_num > 0 else saved
         logger.info("%s: scores of %d videos", weights, len(saved.paths))
         return Member(weights, coefficient, {}, saved.as_probabilities() if args.softmax else saved)
     checkpoint = files.read_checkpoint(Path(weights))

@@ -183,6 +183,15 @@ def test_videos_are_matched_by_their_paths_and_the_unreadable_left_out() -> None
     assert both.scores.tolist() == [[1, 2], [6, 5]]
 
 
+def test_a_list_may_name_a_video_twice() -> None:
+    twice = Predictions("one", ["x", "x"], torch.tensor([0, 1]), torch.tensor([[1.0, 0], [1.0, 0]]))
+    both = combine([twice, twice], [1, 1])
+    assert both.paths == ["x", "x"] and both.labels.tolist() == [0, 1]
+    other = Predictions("two", ["x", "x", "y"], torch.tensor([0, 1, 1]), torch.ones(3, 2))
+    with pytest.raises(InputError, match="the same order"):
+        combine([other, Predictions("three", ["y", "x", "x"], torch.tensor([1, 0, 1]), torch.ones(3, 2))], [1, 1])
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [

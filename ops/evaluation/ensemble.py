@@ -39,11 +39,19 @@ class Predictions:
         """Each video's scores through softmax, unless they have been already."""
         return self if self.softmax else replace(self, scores=self.scores.softmax(dim=1), softmax=True)
 
-    def of_videos(self, paths: Sequence[str]) -> Predictions:
-        """Those of the videos at `paths`, in that order."""
+    def first(self, count: int) -> Predictions:
+        """Those of the first `count` videos."""
+        return replace(self, paths=self.paths[:count], labels=self.labels[:count], scores=self.scores[:count])
+
+    def of_videos(self, paths: list[str]) -> Predictions:
+        """Those of the videos at `paths`, in that order. InputError if a video stands twice and the order differs."""
+        if self.paths == paths:
+            return self
         place = {path: i for i, path in enumerate(self.paths)}
+        if len(place) < len(self.paths):
+            raise InputError(f"{self.source} names a video twice: an ensemble's lists must then have the same order")
         order = torch.tensor([place[path] for path in paths], dtype=torch.int64)
-        return replace(self, paths=list(paths), labels=self.labels[order], scores=self.scores[order])
+        return replace(self, paths=paths, labels=self.labels[order], scores=self.scores[order])
 
 
 def combine(members: Sequence[Predictions], coefficients: Sequence[float]) -> Predictions:

@@ -98,7 +98,7 @@ def published_network(path: Path, state: dict[str, torch.Tensor], from_mmaction:
     Raises InputError when the name says nothing, or when name and tensors contradict each other.
     """
     values = _from_tensors(path, state)
-    return values | (_from_mmaction_name(path, values) if from_mmaction else _from_run_name(path, values))
+    return values | (_from_mmaction_name(path) if from_mmaction else _from_run_name(path, values))
 
 
 def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def _from_run_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """What only the name says; InputError where it contradicts the tensors."""
+    """What the name alone says; InputError where it contradicts the tensors."""
     match = _run_name(path)
     marks = set(f"{match['marks']}{match['after']}".split("_"))
     faults = [
@@ -130,6 +130,8 @@ def _from_run_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
         for option in ("arch", "modality")
         if match[option] != values[option]
     ]
+    if values["fex"] == "off" and "FEX" in marks:
+        faults.append("_FEX is in the name and not in the tensors")
     for option, mark in (("temporal_pool", "tpool"), ("non_local", "nl"), ("add_se", "addse")):
         if values[option] != (mark in marks):
             having, lacking = ("tensors", "name") if values[option] else ("name", "tensors")
@@ -150,7 +152,7 @@ def _from_run_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _from_mmaction_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+def _from_mmaction_name(path: Path) -> dict[str, Any]:
     """MMAction2's TSM: shift before `conv1` by an eighth; segments from `1x1x<T>` in the name, else 8."""
     match = re.search(r"\d+x\d+x(\d+)", path.name)
     return {"num_segments": int(match[1]) if match else 8, "shift_div": 8, "shift_place": "blockres"}

@@ -112,7 +112,9 @@ def _timm(arch: str, pretrain: str) -> Backbone:
     try:
         net: Any = timm_models.create(arch, pretrained=pretrain == "imagenet")
     except (URLError, OSError, RuntimeError) as error:
-        raise OSError(_no_download(arch, error, "from timm's page of the model")) from error
+        if pretrain != "imagenet":
+            raise
+        raise OSError(_no_download(arch, error, "timm's weights of it")) from error
     config = net.pretrained_cfg
     stages = {
         stage: tuple(Block(name, convs) for name, convs in blocks)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ops.model.input_stage import FRAMES
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running.checkpoint import load_weights, read_checkpoint
 
@@ -26,9 +27,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
     consensus the scores are `(N, T, classes)`.
 
     `info`: `classes` (names, or None where the file has none), `num_class`, `num_segments`, `arch`, `modality`,
+    `frames_per_segment` (1, or 5 pictures of Flow or 6 frames of RGBDiff), `channels` (of a segment once normalised),
     `shift`, `shift_div`, `shift_place`, `fex` (`paper`, `released` or `off`), `temporal_pool`, `non_local`, `add_se`,
-    `consensus_type`, `input_size` in pixels, `mean` and `std` (for RGB, a value a channel, for pixels divided by
-    255) and `bgr` (whether the normalised channels are blue, green, red).
+    `consensus_type`, `input_size` in pixels, `mean` and `std` for pixels divided by 255 (a value a colour; of Flow one
+    value; differences of frames are not normalised) and `bgr` (whether the colours come as blue, green, red).
 
     Raises InputError for a missing, damaged, unsafe or unknown file.
     """
@@ -42,6 +44,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
         "num_segments": options.num_segments,
         "arch": options.arch,
         "modality": options.modality,
+        "frames_per_segment": FRAMES[options.modality],
+        "channels": model.input_stage.channels,
         "shift": options.shift,
         "shift_div": options.shift_div,
         "shift_place": options.shift_place,
@@ -51,8 +55,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
         "add_se": options.add_se,
         "consensus_type": options.consensus_type,
         "input_size": checkpoint.input_size,
-        "mean": tuple(value / model.input.white for value in model.input.mean),
-        "std": tuple(value / model.input.white for value in model.input.std),
+        "mean": tuple(value / model.input.white for value in model.input_stage.mean),
+        "std": tuple(value / model.input.white for value in model.input_stage.std),
         "bgr": model.input.bgr,
     }
     return model.to(device).eval(), info

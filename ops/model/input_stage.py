@@ -11,6 +11,7 @@ from torch import nn
 from archs.backbone import Backbone, InputConvention
 
 FLOW_PAIRS, DIFFERENCES = 5, 5
+FRAMES = {"RGB": 1, "Flow": FLOW_PAIRS, "RGBDiff": DIFFERENCES + 1}  # stored ones that make a segment
 
 
 def input_channels(modality: str, keep_rgb: bool = False) -> int:
@@ -34,8 +35,9 @@ class InputStage(nn.Module):
         self.modality, self.keep_rgb, self.bgr = modality, keep_rgb, convention.bgr
         self.channels = input_channels(modality, keep_rgb)
         self.unit = convention.white / 255
-        mean, std = flow_statistics(convention) if modality == "Flow" else (convention.mean, convention.std)
-        means, stds = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (mean, std))
+        own = convention.mean, convention.std
+        self.mean, self.std = flow_statistics(convention) if modality == "Flow" else own
+        means, stds = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (self.mean, self.std))
         # (pixel / 255 · white - mean) / std = pixel · scale + offset
         self.register_buffer("scale", (self.unit / stds).to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("offset", (-means / stds).to(torch.get_default_dtype()), persistent=False)
@@ -70,7 +72,7 @@ class InputStage(nn.Module):
         return steps.contiguous(memory_format=torch.channels_last)
 
 
-def flow_statistics(convention: InputConvention) -> tuple[tuple[float], tuple[float]]:
+def flow_statistics(convention: InputConvention) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of flow: no motion is 128 of 255, the deviation is the mean of the colours'."""
     # As published: 0.5 where white is 1, 128 where it is 255.
     mean = 0.5 if convention.white == 1.0 else 128.0

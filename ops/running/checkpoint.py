@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -203,7 +204,7 @@ def _bare(name: str, network: TSN) -> str:
     for place in network.classifiers:
         if name.startswith(place):
             return name.replace(place, "classifier.")
-    return name.replace(".net.", ".").replace(".block.", ".")
+    return re.sub(r"(\.net|\.block)+\.", ".", name)  # several in a row too: SE around a block, non-local around both
 
 
 def _load(path: Path) -> Any:

@@ -110,7 +110,10 @@ def joined(gpus: list[int] | None) -> Iterator[Place]:
     # Hours, because processes that test meet only at the end, each after its own share.
     patience = timedelta(hours=4)
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience, device_id=device if on_gpu else None)
-    yield Place(device, dist.get_rank(), world_size)
+    place = Place(device, dist.get_rank(), world_size)
+    yield place
+    # Together, for in torch 2.6 gloo may hang in the next call when another process, with less to do, has left.
+    place.wait()
     # Not after an error: the other processes may be waiting in a collective; this one's end lets torchrun end them.
     dist.destroy_process_group()
 

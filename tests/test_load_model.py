@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from programs import train
 from published import save_published
 
 from ops.errors import InputError
+from ops.model.tsn import NetworkOptions, build_network
 from ops.models import load_model
+from ops.running.checkpoint import save_checkpoint
 
 
 def published(golden: Path, folder: Path) -> Path:
@@ -68,6 +71,25 @@ def test_a_checkpoint_of_an_old_torch_and_one_without_dropout(golden: Path, tmp_
         expected = load_model(path)[0](clips)
         assert torch.equal(load_model(old)[0](clips), expected)
         assert torch.equal(load_model(without)[0](clips), expected)
+
+
+@pytest.mark.parametrize(
+    ("modality", "arch", "frames", "channels", "mean"),
+    [
+        ("Flow", "resnet18", 5, 10, (0.5,)),
+        ("Flow", "BNInception", 5, 10, (128 / 255,)),
+        ("RGBDiff", "resnet18", 6, 15, 3),
+    ],
+)
+def test_info_says_what_to_feed(
+    modality: str, arch: str, frames: int, channels: int, mean: tuple[float, ...] | int, tmp_path: Path
+) -> None:
+    options = NetworkOptions(5, 2, modality, arch=arch)
+    content = {"state_dict": build_network(options).state_dict(), "network": asdict(options), "dataset": "a"}
+    save_checkpoint(tmp_path / "a.pth", {**content, "categories": list("abcde")})
+    _, info = load_model(tmp_path / "a.pth")
+    assert (info["frames_per_segment"], info["channels"]) == (frames, channels)
+    assert len(info["mean"]) == mean if isinstance(mean, int) else info["mean"] == pytest.approx(mean)
 
 
 def test_a_missing_file() -> None:

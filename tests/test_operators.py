@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from ops.model.non_local import NonLocal
 from ops.model.spatiotemporal_se import SpatioTemporalSE
 from ops.model.temporal_pool import TemporalPool, pooled_segments
 from ops.model.tsn import NetworkOptions, build_network
+from ops.running.checkpoint import Checkpoint, load_matching_weights
 
 EXTRAS = {"temporal_pool": True, "non_local": True, "add_se": True}
 
@@ -127,6 +129,19 @@ def test_freezing_the_backbone_leaves_what_was_added() -> None:
     assert {n for n, m in norms.items() if m.training} == {n for n in norms if ".temporal." in n or ".nl." in n}
     network.freeze_backbone(False)
     assert all(p.requires_grad for p in network.parameters()) and all(m.training for m in norms.values())
+
+
+@pytest.mark.parametrize("extras", [*({name: True} for name in EXTRAS), EXTRAS])
+def test_weights_are_found_under_every_wrapper(extras: dict[str, bool]) -> None:
+    """From a plain TSN to the network with operators and back: nothing of the backbone is left out or fresh."""
+    options = NetworkOptions(5, 4, shift=True, fex_init="plain")
+    with torch.device("meta"):
+        plain = build_network(replace(options, shift=False))
+        around = build_network(replace(options, **extras))  # type: ignore[arg-type]
+        there = load_matching_weights(around, Checkpoint(Path("a"), plain.state_dict(), asdict(plain.options)), True)
+        back = load_matching_weights(plain, Checkpoint(Path("b"), around.state_dict(), asdict(around.options)), True)
+    assert len(there.loaded) == len(back.loaded) == len(plain.state_dict())
+    assert not there.left_out and not back.fresh
 
 
 PIXELS = torch.arange(18, dtype=torch.uint8).view(1, 18, 1, 1) * 7

@@ -200,11 +200,11 @@ def _renamed(network: TSN, given: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 def _bare(name: str, network: TSN) -> str:
-    """A layer's name without the wrappers around it."""
+    """A layer's name without the wrappers around it, of which there may be several."""
     for place in network.classifiers:
         if name.startswith(place):
             return name.replace(place, "classifier.")
-    return re.sub(r"(\.net|\.block)+\.", ".", name)  # several in a row too: SE around a block, non-local around both
+    return re.sub(r"(\.net|\.block)+\.", ".", name)
 
 
 def _load(path: Path) -> Any:

@@ -19,8 +19,10 @@ from torch.utils.data import DataLoader
 
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
+from ops.data.fingerprint import differences, fingerprint
 from ops.data.loader import Batch, eval_loader, first_training_batch, readable, train_loader
 from ops.data.opposites import mirror_labels
+from ops.data.storages import listed, open_storage
 from ops.errors import InputError, reported
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = training_options(argv)
     with joined(args.gpus) as place:
         lists = (args.train_list, args.val_list)
-        data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, modality=args.modality)
+        data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, args.storage)
         network, start = build(args, data)
         network.to(place.device)
         logger.info("%s", network.describe())
@@ -81,6 +83,7 @@ class Run:
     step: Step
     rate: float
     frozen_epochs: float  # for how long --follow_pretrain keeps the backbone as it was loaded
+    fingerprint: dict[str, str]
     average: AveragedModel | None = None
     first_epoch: int = 0
     best: float = 0.0
@@ -93,6 +96,7 @@ def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place
     kept = run.average.module if run.average else network  # what is validated, and tested later
     alone = place.spread(InPrecision(kept, run.precision))  # for validation, where processes do not meet
     said = {**vars(args), "name": run.name, "precision": run.precision.name, "devices": place.devices}
+    said["data"] = run.fingerprint
     after = run.first_epoch if start.resumed else None
     log = RunLog(Path(args.root_log) / run.name, said, after) if place.is_main else None
     best, model = run.best, None
@@ -121,7 +125,7 @@ def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place
         best = max(best, checked["top1"]) if checked else best
         if log is not None:  # the main process
             state = state_of(network, run.average, run.step, epoch + 1, best)
-            content = described(args, data, network, run.name, start) | state
+            content = described(args, data, network, run, start) | state
             # The best first: a crash between the two must not leave a checkpoint that claims a better one.
             for file in [files.BEST] * is_best + [files.LATEST]:
                 files.save_checkpoint(run.folder / file, content)
@@ -150,7 +154,11 @@ def prepare(args: argparse.Namespace, data: DataSource, network: TSN, place: Pla
         step=Step(criterion, optimizer, precision.scaler(), args.clip_gradient, args.accumulate, mixing(args, network)),
         rate=rate,
         frozen_epochs=min(args.lr_steps) if args.follow_pretrain else 0,
+        fingerprint=fingerprint(data, training_clips.storage),
     )
+    if start.resumed:
+        for difference in differences(start.resumed.training.get("data", {}), run.fingerprint):
+            logger.warning("--resume %s: the data have changed: %s", args.resume, difference)
     if start.resumed:
         run.first_epoch, run.best = restore(args, start.resumed, run.step, run.folder)
     network.freeze_backbone(run.first_epoch < run.frozen_epochs)
@@ -160,7 +168,8 @@ def prepare(args: argparse.Namespace, data: DataSource, network: TSN, place: Pla
         run.step.after = lambda: average.update_parameters(network)
     if network.backbone_is_frozen:
         logger.info("--follow_pretrain: the backbone is frozen until epoch %g", run.frozen_epochs)
-    logger.info("%s: %d classes, mirroring: %s", data.name, len(data.categories), data.mirror)
+    because = f" ({data.mirror_because})" if data.mirror_because else ""
+    logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
     logger.info("%s: %s, --amp %s, %d videos a step", name, place.describe(), precision.name, videos_a_step(args))
     return run
 
@@ -191,7 +200,7 @@ def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
     checkpoint = files.read_checkpoint(Path(args.resume))
     if not args.evaluate and "optimizer" not in checkpoint.training:
         raise InputError(f"--resume {args.resume}: it has weights only; start a run from it with --tune_from")
-    files.refuse_other_classes(checkpoint, data.name, data.categories)
+    files.refuse_other_classes(checkpoint, data.family, data.categories)
     checkpoint.network = asdict(network_options(checkpoint.network))  # an older file has fewer of them
     files.refuse_other_network(checkpoint, asdict(network.options), to_train=not args.evaluate)
     if not args.evaluate and "trained" in checkpoint.training:  # what --ema averages, and what training goes on with
@@ -208,7 +217,7 @@ def tune(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
     """
     flag, path = ("--tune_from", args.tune_from) if args.tune_from else ("--follow_pretrain", args.follow_pretrain)
     checkpoint = files.read_checkpoint(Path(path))
-    arch, same_data = checkpoint.network["arch"], checkpoint.has_classes(data.name, data.categories)
+    arch, same_data = checkpoint.network["arch"], checkpoint.has_classes(data.family, data.categories)
     if arch != args.arch:
         raise InputError(f"{flag} {path}: its backbone is {arch}: give the same --arch")
     with_classifier = same_data and bool(args.tune_from)
@@ -231,8 +240,9 @@ def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoCl
         mirror_labels=mirror_labels(data.categories, data.mirror),
         seed=args.seed,
     )
-    records = data.train_records() if mode == "train" else data.val_records()
-    return VideoClips(records, data.frames_root, data.template, mode, options)
+    storage = open_storage(data, args.decoder)
+    records = listed(data, storage, data.train_list if mode == "train" else data.val_list)
+    return VideoClips(records, storage, mode, options)
 
 
 def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) -> DataLoader[Batch]:
@@ -338,14 +348,15 @@ def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step, fol
     return epoch, saved["best_prec1"] if resumed.path.resolve().parent == folder.resolve() else 0.0
 
 
-def described(args: argparse.Namespace, data: DataSource, network: TSN, name: str, start: Start) -> dict[str, Any]:
+def described(args: argparse.Namespace, data: DataSource, network: TSN, run: Run, start: Start) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     return {
         "network": asdict(network.options),
         "categories": list(data.categories),
         "dataset": data.name,
         "input_size": args.input_size,
-        "name": name,
+        "name": run.name,
+        "data": run.fingerprint,
         "classifier_lr5": start.classifier_lr5,
         "options": vars(args),
     }

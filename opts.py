@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 
 from archs.names import ARCHS, RESNETS, TIMM_PREFIX
 from ops import names
-from ops.data.catalog import CATALOG
+from ops.data.catalog import CATALOG, unknown
 from ops.errors import InputError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 def training_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of `main.py`; raises InputError with every fault."""
     parser = Parser("main.py", "Train FEXNet, TSM or TSN.")
-    parser.add_argument("dataset", help=", ".join(CATALOG))
+    parser.add_argument("dataset", help=f"{', '.join(CATALOG)}, or one of your own (tools/prepare_videos.py)")
     parser.add_argument("modality", help=", ".join(names.MODALITIES))
     _add_data(parser)
     parser.add_argument("--train_list", help="instead of the data set's own")
@@ -94,7 +94,7 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of `test_models.py`; raises InputError with every fault."""
     parser = Parser("test_models.py", "Test a trained network, or an ensemble, with the published views.")
     weights = "checkpoints, own or published, or saved scores (.npz); several are an ensemble"
-    parser.add_argument("dataset", help=", ".join(CATALOG))
+    parser.add_argument("dataset", help=f"{', '.join(CATALOG)}, or one of your own (tools/prepare_videos.py)")
     parser.add_argument("--weights", required=True, type=_files, metavar="FILE[,FILE…]", help=weights)
     _add_data(parser)
     parser.add_argument("--add_se", action="store_true", help="refuse checkpoints without it; they say it themselves")
@@ -214,7 +214,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     default = os.environ.get("FEXNET_DATASETS", "dataset")
     data.add_argument("--root_dataset", default=default, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
-    data.add_argument("--root_path", metavar="DIR", help="the frames' folder, instead of the data set's own")
+    data.add_argument("--root_path", metavar="DIR", help="folder of frames or videos, instead of the data set's own")
+    storage = f"{', '.join(names.STORAGES)}: folders of frames, or video files (default: as dataset.toml says, frames)"
+    data.add_argument("--storage", help=storage)
+    data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)}")
     data.add_argument("--bad_frames", default="error", help="a video that can't be read: error, or skip and count it")
 
 
@@ -291,13 +294,11 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
 
 
 def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
-    faults = _one_of(
-        ("dataset", args.dataset, tuple(CATALOG)),
+    faults = _data_faults(args) + _one_of(
         ("modality", args.modality, names.MODALITIES),
         ("--lr_type", args.lr_type, names.SCHEDULES),
         ("--loss_type", args.loss_type, ("nll",)),
         ("--amp", args.amp, names.PRECISIONS),
-        ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
     )
     faults += network_faults(args, parser)
     counts = ("input_size", "epochs", "batch_size", "print_freq", "eval_freq", "accumulate", "scale_lr_from")
@@ -315,6 +316,15 @@ def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
     if args.randaugment and args.modality == "Flow":
         faults.append("--randaugment: its operations are made for pictures, not for Flow; leave it out")
     return faults + _start_faults(args)
+
+
+def _data_faults(args: argparse.Namespace) -> list[str]:
+    fault = unknown(args.dataset, args.root_dataset)
+    return [fault] * bool(fault) + _one_of(
+        ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
+        ("--storage", args.storage or names.STORAGES[0], names.STORAGES),
+        ("--decoder", args.decoder, names.DECODERS),
+    )
 
 
 def network_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
@@ -380,10 +390,8 @@ def _start_faults(args: argparse.Namespace) -> list[str]:
 
 
 def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
-    faults = _one_of(
-        ("dataset", args.dataset, tuple(CATALOG)),
+    faults = _data_faults(args) + _one_of(
         ("--amp", args.amp, names.PRECISIONS),
-        ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
         ("--crop_fusion_type", args.crop_fusion_type, ("avg",)),
     )
     faults += parser.faults_below(args, 1, "input_size", "batch_size", "views_per_forward")

@@ -15,9 +15,11 @@ import torch
 
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipOptions, VideoClips
+from ops.data.fingerprint import differences, fingerprint
 from ops.data.loader import readable, video_loader
 from ops.data.opposites import reversed_labels
 from ops.data.records import UNLABELLED, VideoRecord
+from ops.data.storages import Storage, listed, open_storage
 from ops.errors import InputError, reported
 from ops.evaluation.ensemble import Predictions, combine, read_scores
 from ops.evaluation.metrics import accuracies
@@ -42,6 +44,7 @@ class Member:
     facts: dict[str, Any]
     predictions: Predictions | None = None
     data: DataSource | None = None
+    storage: Storage | None = None
     records: Sequence[VideoRecord] = ()
     options: ClipOptions | None = None
     scorer: Scorer | None = None
@@ -54,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file) if f]
     check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
     with joined(args.gpus) as place:
-        categories = resolve(args.dataset, args.root_dataset).categories
-        members = [build_member(args, index, categories, place) for index in range(len(args.weights))]
+        plain = resolve(args.dataset, args.root_dataset)
+        categories = plain.categories
+        members = [build_member(args, index, plain, place) for index in range(len(args.weights))]
         refuse_what_needs_labels(args, members)
         start = time.perf_counter()
         for together in passes(members):
@@ -64,33 +68,43 @@ def main(argv: Sequence[str] | None = None) -> None:
             report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
 
 
-def build_member(args: argparse.Namespace, index: int, categories: Sequence[str], place: Place) -> Member:
+def build_member(args: argparse.Namespace, index: int, plain: DataSource, place: Place) -> Member:
     """The network or the scores of --weights number `index`."""
     weights, coefficient = args.weights[index], chosen(args.coeff, index, 1.0)
     if weights.endswith(".npz"):
-        saved = read_scores(Path(weights), categories)
+        saved = read_scores(Path(weights), plain.categories)
         saved = saved.first(args.max_num) if args.max_num > 0 else saved
         logger.info("%s: scores of %d videos", weights, len(saved.paths))
         return Member(weights, coefficient, {}, saved.as_probabilities() if args.softmax else saved)
     checkpoint = files.read_checkpoint(Path(weights))
-    files.refuse_other_classes(checkpoint, args.dataset, categories)
+    files.refuse_other_classes(checkpoint, plain.family, plain.categories)
     if args.add_se and not checkpoint.network.get("add_se"):
         raise InputError(f"--add_se: {weights} has no squeeze-and-excitation; leave the flag out")
     network = build(checkpoint, chosen(args.test_segments, index)).to(place.device)
-    listed, modality = chosen(args.test_list, index), network.options.modality
-    data = resolve(args.dataset, args.root_dataset, val_list=listed, root_path=args.root_path, modality=modality)
-    records = data.test_records()[: args.max_num if args.max_num > 0 else None]
+    given, modality = chosen(args.test_list, index), network.options.modality
+    data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_of(args, modality))
+    storage = open_storage(data, args.decoder)
+    records = listed(data, storage, data.val_list, unlabelled_too=True)[: args.max_num if args.max_num > 0 else None]
     options = view_options(args, checkpoint, network)
     model = InPrecision(network, choose_precision(args.amp, place.device))
     at_once = args.views_per_forward
     if at_once is None:
         at_once = default_views_per_forward(place, options.segments, network.options.mixes_videos)
     facts = describe(args, model, network, options, at_once, place)
+    facts["data"] = fingerprint(data, storage)
+    compared = {key: mark for key, mark in facts["data"].items() if not (key == "val" and args.test_list)}
+    for difference in differences(checkpoint.training.get("data", {}), compared):
+        logger.warning("%s: trained on other data: %s", weights, difference)
     logger.info("%s", network.describe())
     logger.info("testing %s on %d videos of %s", weights, len(records), data.name)
-    logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k != "network"))
+    logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("network", "data")))
     scorer = Scorer(place.spread(model), at_once)
-    return Member(weights, coefficient, facts, data=data, records=records, options=options, scorer=scorer)
+    return Member(weights, coefficient, facts, None, data, storage, records, options, scorer)
+
+
+def storage_of(args: argparse.Namespace, modality: str) -> str | None:
+    """--storage; flow lies in frames, whatever a member beside it reads."""
+    return "frames" if modality == "Flow" else args.storage
 
 
 def chosen(values: Sequence[Any] | None, index: int, default: Any = None) -> Any:
@@ -169,15 +183,15 @@ def passes(members: Sequence[Member]) -> list[list[Member]]:
     groups: dict[Any, list[Member]] = {}
     for member in members:
         if member.data is not None:
-            groups.setdefault((member.data.val_list, member.data.frames_root, member.options), []).append(member)
+            groups.setdefault((member.data.val_list, member.data.root, member.options), []).append(member)
     return list(groups.values())
 
 
 def score(args: argparse.Namespace, members: Sequence[Member], place: Place) -> None:
     """Every video's mean scores by every one of `members`, who see the same clips."""
-    data, records, options = members[0].data, members[0].records, members[0].options
-    assert data is not None and options is not None
-    clips = VideoClips(records, data.frames_root, data.template, "test", options)
+    storage, records, options = members[0].storage, members[0].records, members[0].options
+    assert storage is not None and options is not None
+    clips = VideoClips(records, storage, "test", options)
     loader = video_loader(clips, args.workers, place.rank, place.world_size)
     scorers = [member.scorer for member in members if member.scorer is not None]
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:

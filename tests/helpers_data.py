@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ops.data.catalog import DataSource
 from ops.data.records import VideoRecord
+from ops.data.storages import listed, open_storage
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -53,3 +55,13 @@ def write_flow(folder: Path, values: Sequence[tuple[int, int]], packed: bool) ->
         else:
             grey(x).save(folder / f"flow_x_{number:05d}.jpg", quality=100)
             grey(y).save(folder / f"flow_y_{number:05d}.jpg", quality=100)
+
+
+def train_records(data: DataSource) -> list[VideoRecord]:
+    """The videos of the training list."""
+    return listed(data, open_storage(data), data.train_list)
+
+
+def val_records(data: DataSource) -> list[VideoRecord]:
+    """The videos of the validation list."""
+    return listed(data, open_storage(data), data.val_list)

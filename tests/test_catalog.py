@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from helpers_data import train_records, val_records
 
 from ops.data.catalog import CATALOG, resolve
 from ops.data.opposites import mirror_labels, reversed_labels
@@ -25,9 +26,9 @@ def test_policies_are_declared() -> None:
         "something": "swap",
         "somethingv2": "swap",
         "jester": "none",
-        "kinetics": "plain",
-        "ucf101": "plain",
-        "hmdb51": "plain",
+        **dict.fromkeys(("kinetics", "kinetics600", "kinetics700", "diving48"), "plain"),
+        **dict.fromkeys(("ucf101", "ucf101_split2", "ucf101_split3"), "plain"),
+        **dict.fromkeys(("hmdb51", "hmdb51_split2", "hmdb51_split3"), "plain"),
         "demo": "swap",
     }
 
@@ -37,11 +38,11 @@ def test_uniform_layout(tmp_path: Path) -> None:
     source = resolve("jester", tmp_path)
     assert source.name == "jester"
     assert source.categories == ("a", "b")
-    assert source.frames_root == folder / "frames"
+    assert source.root == folder / "frames"
     assert source.template.format(7) == "00007.jpg"
     assert source.mirror == "none"
-    assert source.train_records() == [VideoRecord("x", 3, 1)]
-    assert source.val_records() == [VideoRecord("y", 4, 0)]
+    assert train_records(source) == [VideoRecord("x", 3, 1)]
+    assert val_records(source) == [VideoRecord("y", 4, 0)]
 
 
 def test_overrides_win_and_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +52,9 @@ def test_overrides_win_and_are_relative_to_the_current_folder(tmp_path: Path, mo
     (other / "mine.txt").write_text("z 9 1\n")
     monkeypatch.chdir(other)
     source = resolve("demo", tmp_path, train_list="mine.txt", root_path=Path("pictures"))
-    assert source.train_records() == [VideoRecord("z", 9, 1)]
-    assert source.val_records() == [VideoRecord("y", 4, 0)]
-    assert source.frames_root == Path("pictures")
+    assert train_records(source) == [VideoRecord("z", 9, 1)]
+    assert val_records(source) == [VideoRecord("y", 4, 0)]
+    assert source.root == Path("pictures")
 
 
 @pytest.mark.parametrize(("name", "meant"), [("somthing", "something"), ("UCF101", "ucf101")])
@@ -74,11 +75,11 @@ def test_missing_data_set_says_how_to_get_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError) as caught:
         resolve(name, tmp_path)
     message = str(caught.value)
-    assert str(tmp_path / name / "category.txt") in message
+    assert str(tmp_path / (CATALOG[name].family or name) / "category.txt") in message
     assert CATALOG[name].how_to_get in message
     assert "--root_dataset" in message
     assert "FEXNET_DATASETS" in message
-    assert ("make_demo_dataset.py" if name == "demo" else "write the lists") in message
+    assert ("make_demo_dataset.py" if name == "demo" else "tools/make_lists.py") in message
 
 
 def test_lists_and_frames_are_demanded_only_when_read(tmp_path: Path) -> None:
@@ -86,11 +87,11 @@ def test_lists_and_frames_are_demanded_only_when_read(tmp_path: Path) -> None:
     (folder / "train_videofolder.txt").unlink()
     source = resolve("demo", tmp_path)
     with pytest.raises(InputError, match=r"list file .*train_videofolder\.txt .*make_demo_dataset"):
-        source.train_records()
-    assert len(source.val_records()) == 1
+        train_records(source)
+    assert len(val_records(source)) == 1
     (folder / "frames").rmdir()
     with pytest.raises(InputError, match=r"frames folder .*frames of .*make_demo_dataset"):
-        source.val_records()
+        val_records(source)
 
 
 def test_policy_none_and_plain() -> None:

@@ -11,6 +11,7 @@ from ops.data import modalities
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.decode import decode_group
 from ops.data.records import VideoRecord
+from ops.data.storages.frames import FrameFolders
 from ops.data.transforms import mirror
 from ops.data.transforms import test_views as make_views
 from ops.errors import InputError
@@ -22,13 +23,13 @@ SMALL = ClipOptions(segments=4, input_size=28)  # short side scaled to 32
 def sample(
     root: Path, record: VideoRecord, mode: ClipMode, options: ClipOptions, key: tuple[int, int] = (0, 0)
 ) -> Sample:
-    item = VideoClips([record], root, TEMPLATE, mode, options)[key]
+    item = VideoClips([record], FrameFolders(root, TEMPLATE), mode, options)[key]
     assert isinstance(item, Sample), item
     return item
 
 
 def unreadable(root: Path, record: VideoRecord, mode: ClipMode = "val") -> Unreadable:
-    item = VideoClips([record], root, TEMPLATE, mode, SMALL)[0, 0]
+    item = VideoClips([record], FrameFolders(root, TEMPLATE), mode, SMALL)[0, 0]
     assert isinstance(item, Unreadable)
     assert item.path == record.path
     assert item.index == 0
@@ -74,8 +75,8 @@ def test_training_frames_lie_in_their_parts_and_change_with_epoch(video: tuple[P
 def test_training_depends_on_seed_epoch_and_index_alone(tmp_path: Path) -> None:
     write_frames(tmp_path / "v", [picture(seed) for seed in range(12)])
     records = [VideoRecord("v", 12, 0)] * 3
-    dataset = VideoClips(records, tmp_path, TEMPLATE, "train", SMALL)
-    other_seed = VideoClips(records, tmp_path, TEMPLATE, "train", replace(SMALL, seed=1))
+    dataset = VideoClips(records, FrameFolders(tmp_path, TEMPLATE), "train", SMALL)
+    other_seed = VideoClips(records, FrameFolders(tmp_path, TEMPLATE), "train", replace(SMALL, seed=1))
 
     def clip(clips: VideoClips, epoch: int, index: int) -> torch.Tensor:
         item = clips[epoch, index]
@@ -221,7 +222,7 @@ def test_missing_frame_says_what_the_list_promises(tmp_path: Path, mode: ClipMod
 def test_damaged_frame_and_odd_sizes(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "v", [flat(10)] * 4)
     record = VideoRecord("v", 4, 0)
-    test = VideoClips([record], tmp_path, TEMPLATE, "test", SMALL)
+    test = VideoClips([record], FrameFolders(tmp_path, TEMPLATE), "test", SMALL)
     assert isinstance(test[0, 0], Sample)
     (folder / "00002.jpg").write_bytes(b"no picture")
     damaged = test[0, 0]
@@ -235,9 +236,11 @@ def test_damaged_frame_and_odd_sizes(tmp_path: Path) -> None:
 def test_options_that_cannot_work_are_reported_together() -> None:
     options = ClipOptions(segments=65, test_mode="dense", crops=4, sparse_clips=0)
     with pytest.raises(InputError) as caught:
-        VideoClips([], Path(), "frame.jpg", "test", options)
+        VideoClips([], FrameFolders(Path()), "test", options)
     message = str(caught.value)
-    for part in ("4 test crops", "at most 64 segments, not 65", "sparse_clips is 0", "template 'frame.jpg'"):
+    for part in ("4 test crops", "at most 64 segments, not 65", "sparse_clips is 0"):
         assert part in message
+    with pytest.raises(InputError, match=r"template 'frame\.jpg' gives no name"):
+        FrameFolders(Path(), "frame.jpg")
     with pytest.raises(InputError, match=r"unknown mode 'exam'.*unknown test sampling 'often'"):
-        VideoClips([], Path(), TEMPLATE, "exam", replace(SMALL, test_mode="often"))  # type: ignore[arg-type]
+        VideoClips([], FrameFolders(Path(), TEMPLATE), "exam", replace(SMALL, test_mode="often"))  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ def test_flow_of_a_video(tmp_path: Path) -> None:
         ([], "give one of"),
         (["demo", "--flow", "x"], "its own place"),
         (["--videos", "x"], "--flow DIR"),
-        (["dem"], "expected one of something"),
+        (["dem"], "unknown data set"),
         (
             ["demo", "--method", "tvl", "--form", "pair", "--bound", "0"],
             "did you mean tvl1.*did you mean pairs.*--bound",

@@ -10,6 +10,7 @@ from helpers_data import write_videos
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.loader import Batch, EpochSampler, collate, eval_loader, first_training_batch, train_loader, video_loader
 from ops.data.records import VideoRecord
+from ops.data.storages.frames import FrameFolders
 from ops.errors import InputError
 
 OPTIONS = ClipOptions(segments=2, input_size=14, test_mode="twice", crops=3)
@@ -23,14 +24,14 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[VideoRe
 
 
 def dataset(videos: tuple[Path, list[VideoRecord]], mode: ClipMode = "train") -> VideoClips:
-    return VideoClips(videos[1], videos[0], "{:05d}.jpg", mode, OPTIONS)
+    return VideoClips(videos[1], FrameFolders(videos[0]), mode, OPTIONS)
 
 
 def with_gaps(videos: tuple[Path, list[VideoRecord]], mode: ClipMode) -> VideoClips:
     """Videos 1 and 3 of the list are not there."""
     records = list(videos[1])
     records[1], records[3] = VideoRecord("gone", 9, 1), VideoRecord("lost", 9, 3)
-    return VideoClips(records, videos[0], "{:05d}.jpg", mode, OPTIONS)
+    return VideoClips(records, FrameFolders(videos[0]), mode, OPTIONS)
 
 
 def same(a: Batch, b: Batch) -> bool:

@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers_data import flat, picture, write_flow, write_frames, write_videos
+from helpers_data import flat, picture, val_records, write_flow, write_frames, write_videos
 from PIL import Image
 
 from ops.data.catalog import resolve
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.modalities import MODALITIES, read_flow
 from ops.data.records import UNLABELLED, VideoRecord, read_list
+from ops.data.storages.frames import FrameFolders
 from ops.errors import InputError
 
 FLOW = ClipOptions(segments=2, input_size=28, modality="Flow")
 
 
 def sample(root: Path, record: VideoRecord, mode: ClipMode, options: ClipOptions, epoch: int = 0) -> Sample:
-    item = VideoClips([record], root, "{:05d}.jpg", mode, options)[epoch, 0]
+    item = VideoClips([record], FrameFolders(root, modality=options.modality), mode, options)[epoch, 0]
     assert isinstance(item, Sample), item
     return item
 
@@ -53,7 +54,7 @@ def test_a_flow_picture_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "v" / "flow_y_00003.jpg").unlink()
     (tmp_path / "empty").mkdir()
     for name, words in (("v", "flow_y_00003.jpg: no such file"), ("empty", "nor the packed 00001.jpg")):
-        item = VideoClips([VideoRecord(name, 5, 0)], tmp_path, "{:05d}.jpg", "val", FLOW)[0, 0]
+        item = VideoClips([VideoRecord(name, 5, 0)], FrameFolders(tmp_path, modality="Flow"), "val", FLOW)[0, 0]
         assert isinstance(item, Unreadable) and words in item.reason
 
 
@@ -73,11 +74,11 @@ def test_flow_has_its_own_lists_and_folder(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "category.txt").write_text("a\n")
     with pytest.raises(InputError, match=r"val_videofolder_flow\.txt.*python tools/extract_flow\.py demo"):
-        resolve("demo", tmp_path, modality="Flow").val_records()
+        val_records(resolve("demo", tmp_path, modality="Flow"))
     (folder / "val_videofolder_flow.txt").write_text("v 5 0\n")
     write_flow(folder / "flow" / "v", [(1, 2)] * 5, packed=False)
     data = resolve("demo", tmp_path, modality="Flow")
-    assert data.frames_root == folder / "flow" and data.val_records() == [VideoRecord("v", 5, 0)]
+    assert data.root == folder / "flow" and val_records(data) == [VideoRecord("v", 5, 0)]
 
 
 @pytest.mark.parametrize("modality", ["Flow", "RGBDiff"])
@@ -121,7 +122,7 @@ def test_randaugment_does_the_same_to_all_frames_of_a_clip_and_follows_the_key(t
 )
 def test_clips_that_cannot_be(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        VideoClips([], tmp_path, "{:05d}.jpg", "val", replace(ClipOptions(2), **changes))  # type: ignore[arg-type]
+        VideoClips([], FrameFolders(tmp_path), "val", replace(ClipOptions(2), **changes))  # type: ignore[arg-type]
 
 
 def test_motion_is_cropped_at_three_scales() -> None:

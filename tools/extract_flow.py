@@ -42,14 +42,16 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.data.catalog import CATALOG, DataSource, resolve
+from ops.data.catalog import CATALOG, DataSource, resolve, unknown
 from ops.data.decode import decode_frame
 from ops.data.modalities import FLOW_PREFIXES
+from ops.data.parallel import in_parallel, stop_if_told, usable_cores
 from ops.data.records import VideoRecord
+from ops.data.storages import listed, open_storage
+from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, reported
-from tools.parallel import in_parallel, stop_if_told, usable_cores
 from tools.vid2img import documented_parser, find_videos, plan_jobs, read_settings, write_whole
-from tools.video_frames import DISK_FAULTS, DamageError, Outcome, partial_folder, scale_down, upright_frames
+from tools.video_frames import DISK_FAULTS, Outcome, partial_folder, scale_down, upright_frames
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
 TEMPLATE = "{:05d}.jpg"
@@ -116,8 +118,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         for name, value, known in (("method", args.method, METHODS), ("form", args.form, FORMS))
         if value not in known
     ]
-    if args.dataset and args.dataset not in CATALOG:
-        faults.append(f"data set {args.dataset}: expected one of {', '.join(CATALOG)}")
+    if args.dataset and (fault := unknown(args.dataset, args.root_dataset)):
+        faults.append(fault)
     if sum(map(bool, (args.dataset, args.videos, args.frames))) != 1:
         faults.append("give one of: a data set's name, --videos DIR, --frames DIR")
     if bool(args.flow) == bool(args.dataset):
@@ -137,12 +139,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     """The flow of a data set's frames, and the lists of it."""
-    data = resolve(args.dataset, args.root_dataset)
+    data = resolve(args.dataset, args.root_dataset, storage="frames")
     target = resolve(args.dataset, args.root_dataset, modality="Flow")
-    lists = {target.train_list: data.train_records(), target.val_list: data.val_records()}
+    pairs = ((target.train_list, data.train_list), (target.val_list, data.val_list))
+    lists = {ours: listed(data, open_storage(data), theirs) for ours, theirs in pairs}
     frames = {record.path: record.num_frames for records in lists.values() for record in records}
-    jobs = [Job(data.frames_root / path, target.frames_root / path, count) for path, count in frames.items()]
-    outcomes = run(jobs, target.frames_root, settings, args.jobs)
+    jobs = [Job(data.root / path, target.root / path, count) for path, count in frames.items()]
+    outcomes = run(jobs, target.root, settings, args.jobs)
     for path, records in lists.items():
         write_list(path, records, target, outcomes)
     return finish(outcomes)
@@ -151,7 +154,7 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
 def write_list(path: Path, records: list[VideoRecord], target: DataSource, outcomes: dict[Job, Outcome]) -> None:
     """`path flows label` of the videos that are complete."""
     made = {job.folder: outcome.frames for job, outcome in outcomes.items()}
-    counted = [(record, made[target.frames_root / record.path]) for record in records]
+    counted = [(record, made[target.root / record.path]) for record in records]
     write_whole(path, "".join(f"{record.path} {count} {record.label}\n" for record, count in counted if count))
     print(f"{path}: {sum(count > 0 for _, count in counted)} of {len(records)} videos", file=sys.stderr)
 

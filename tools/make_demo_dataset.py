@@ -31,9 +31,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
+from ops.data.parallel import in_parallel, usable_cores
 from ops.errors import InputError, reported
 from tools.demo_scenes import CLASSES, SPLITS, VERSION, render, scene
-from tools.parallel import in_parallel, usable_cores
 
 JPEG_QUALITY = 85
 MARKER = "finished.json"

@@ -47,14 +47,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
+from ops.data.parallel import in_parallel, usable_cores
 from ops.data.records import read_categories
+from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, reported
-from tools.parallel import in_parallel, usable_cores
 from tools.video_frames import Look, Outcome, extract, finished, partial_folder
 
-EXTENSIONS = frozenset(
-    ".3gp .asf .avi .divx .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
-)
 SETTINGS_FILE = "extraction.json"
 CLASS_FILE = "category.txt"
 TEMPLATE = re.compile(r"(?!\.)[^/{}]*\{0?(:0?\d*d)?\}[^/{}]*\.jpe?g", re.IGNORECASE)
@@ -130,22 +128,37 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan_jobs(find_videos(source), root, args.frames)
     labels = number_classes(jobs, args.classes, args.list) if args.list else {}
     look = Look(args.short_side, args.quality, args.template)
-    prepare_output(args.frames, {"videos": str(root), **asdict(look)}, jobs, args.overwrite)
-
-    outcomes = {job: done for job in jobs if (done := finished(job.folder, look, args.keep_damaged))}
-    if outcomes:
-        print(f"{len(outcomes)} of {len(jobs)} videos were done before", file=sys.stderr)
-    work = partial(extract_job, look=look, keep_damaged=args.keep_damaged)
-    with closing(in_parallel(work, [job for job in jobs if job not in outcomes], args.jobs)) as made:
-        for job, outcome in made:
-            outcomes[job] = outcome
-            if outcome.error or outcome.damage:
-                tqdm.write(in_words(job, outcome), file=sys.stderr)
-    outcomes = {job: outcomes[job] for job in jobs}
+    outcomes = extract_jobs(jobs, args.frames, root, look, args.jobs, args.keep_damaged, args.overwrite)
     if args.list:
         write_list(args.list, outcomes, labels, with_classes=args.classes is None)
     report(outcomes)
     return 1 if any(outcome.error for outcome in outcomes.values()) else 0
+
+
+def extract_jobs(
+    jobs: Sequence[Job],
+    frames: Path,
+    root: Path,
+    look: Look,
+    processes: int,
+    keep_damaged: bool = False,
+    overwrite: bool = False,
+) -> dict[Job, Outcome]:
+    """Makes the folders of frames, all below `frames`, that are not there yet; every job's outcome.
+
+    Raises InputError where what is there was made otherwise, or from other videos than those below `root`.
+    """
+    prepare_output(frames, {"videos": str(root), **asdict(look)}, jobs, overwrite)
+    outcomes = {job: done for job in jobs if (done := finished(job.folder, look, keep_damaged))}
+    if outcomes:
+        print(f"{len(outcomes)} of {len(jobs)} videos were done before", file=sys.stderr)
+    work = partial(extract_job, look=look, keep_damaged=keep_damaged)
+    with closing(in_parallel(work, [job for job in jobs if job not in outcomes], processes)) as made:
+        for job, outcome in made:
+            outcomes[job] = outcome
+            if outcome.error or outcome.damage:
+                tqdm.write(in_words(job, outcome), file=sys.stderr)
+    return {job: outcomes[job] for job in jobs}
 
 
 def find_videos(source: Path) -> list[Path]:
@@ -178,21 +191,28 @@ def _unreadable(fault: OSError) -> None:
 def plan_jobs(videos: Sequence[Path], root: Path, frames: Path) -> list[Job]:
     """One job a video. Raises InputError where two would share a folder, or one lie inside another's."""
     plain = all(video.parent == root for video in videos)
-    jobs, clashes = [], []
-    owner: dict[Path, Path] = {}
+    jobs = []
     for video in videos:
         name = video.relative_to(root).with_suffix("")
         category = video.stem if plain else ("" if video.parent == root else video.parent.name)
         jobs.append(Job(video, frames / name, name.as_posix(), category))
-        if frames / name in owner:
-            clashes.append(f"{owner[frames / name]} and {video} would share {frames / name}")
-        owner[frames / name] = video
+    refuse_shared_folders(jobs)
+    return jobs
+
+
+def refuse_shared_folders(jobs: Sequence[Job]) -> None:
+    """Raises InputError where two videos would share a folder of frames, or one lie inside another's."""
+    clashes = []
+    owner: dict[Path, Path] = {}
+    for job in jobs:
+        if job.folder in owner:
+            clashes.append(f"{owner[job.folder]} and {job.video} would share {job.folder}")
+        owner[job.folder] = job.video
     for job in jobs:
         outer = [owner[folder] for folder in job.folder.parents if folder in owner]
         clashes += [f"{job.video} would lie inside the frames of {video}" for video in outer]
     if clashes:
         raise InputError("rename one video of each pair:\n  " + "\n  ".join(clashes))
-    return jobs
 
 
 def number_classes(jobs: Sequence[Job], classes: Path | None, list_file: Path) -> dict[str, int]:

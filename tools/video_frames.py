@@ -7,20 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import av
 from PIL import Image
 
-from tools.parallel import stop_if_told
+from ops.data.parallel import stop_if_told
+from ops.data.videofile import DamageError, frames, upright
 
 DAMAGE_NOTE = "damaged.txt"
-UPRIGHT = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no use going on with other videos
-
-
-class DamageError(Exception):
-    """The video cannot be read (further)."""
 
 
 @dataclass(frozen=True)
@@ -94,63 +88,9 @@ def finished(folder: Path, look: Look, keep_damaged: bool) -> Outcome | None:
 
 
 def upright_frames(video: Path) -> Iterator[Image.Image]:
-    """Every frame of a video as an upright RGB image, in order of display.
-
-    Raises:
-        DamageError: it is no video or has no frames, a packet or frame is corrupt, or it ends long before the
-            duration it declares. Frames before the damage have been given out by then.
-    """
-    count, end = 0, 0.0
-    try:
-        # An absolute path, because "a:b.mp4" would be taken for a protocol; tags may be in any encoding.
-        with av.open(str(video.absolute()), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise DamageError("no video stream")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # the videos themselves are worked on in parallel
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
-                    raise DamageError(f"incomplete packet after {count} frames")
-                for frame in packet.decode():
-                    if frame.is_corrupt:
-                        raise DamageError(f"corrupt frame after {count} frames")
-                    count += 1
-                    end = max(end, _end_of(frame, stream))
-                    yield _upright(frame)
-            missing = _declared_duration(container, stream) - end
-    except av.error.FFmpegError as fault:
-        if isinstance(fault, OSError):  # the disk's or the network's fault, not damage
-            raise
-        raise DamageError(f"{fault.strerror} after {count} frames" if count else str(fault.strerror)) from None
-    if not count:
-        raise DamageError("no frames")
-    if missing > max(0.5, 0.05 * (end + missing)):
-        raise DamageError(f"ends {missing:.1f} s early, after {count} frames ({end:.1f} s)")
-
-
-def _upright(frame: Any) -> Image.Image:
-    image: Image.Image = frame.to_image()
-    turn = UPRIGHT.get(round(getattr(frame, "rotation", 0)) % 360)  # degrees counterclockwise
-    return image.transpose(turn) if turn is not None else image
-
-
-def _end_of(frame: Any, stream: Any) -> float:
-    """When a frame stops being shown, in seconds; 0 where the file does not say."""
-    if frame.time is None:
-        return 0.0
-    duration = getattr(frame, "duration", 0)
-    if duration and frame.time_base:
-        return float(frame.time + duration * frame.time_base)
-    return float(frame.time + (1 / stream.average_rate if stream.average_rate else 0))
-
-
-def _declared_duration(container: Any, stream: Any) -> float:
-    """When the stream ends according to the file's header, in seconds; 0 where it does not say."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base) + min(0.0, float((stream.start_time or 0) * stream.time_base))
-    if container.duration and len(container.streams) == 1:
-        return float(container.duration / av.time_base)
-    return 0.0
+    """Every frame of a video as an upright RGB image, in order of display. Raises DamageError (see `videofile`)."""
+    for frame in frames(video):
+        yield Image.fromarray(upright(frame))
 
 
 def scale_down(image: Image.Image, short_side: int) -> Image.Image:

@@ -7,99 +7,143 @@ Every data set has the same layout below the root of all data sets:
     <root>/<name>/val_videofolder.txt
     <root>/<name>/frames/<path>/00001.jpg  …
 
+and for `--storage video`, where frames are decoded from video files as they are needed:
+
+    <root>/<name>/train_videos.txt         `path label` a line
+    <root>/<name>/val_videos.txt
+    <root>/<name>/videos/<path>            class/clip.mp4 …
+
 and for Flow, made by `tools/extract_flow.py`:
 
     <root>/<name>/train_videofolder_flow.txt, val_videofolder_flow.txt
     <root>/<name>/flow/<path>/flow_x_00001.jpg, flow_y_00001.jpg  …
+
+Where one has further splits, split 2 is a data set `<name>_split2` in the same folder, with lists
+`train_videofolder_split2.txt` and so on. A file `dataset.toml` in the folder changes what is said here, and makes any
+folder with a `category.txt` a data set.
 """
 
+import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ops.data.opposites import MirrorPolicy
-from ops.data.records import VideoRecord, read_categories, read_list
+from ops import names
+from ops.data.opposites import MirrorPolicy, default_policy
+from ops.data.records import read_categories
 from ops.errors import InputError, did_you_mean
 
-EXTRACT = "extract the frames and write the lists"
-FROM_VIDEOS = f"{EXTRACT}, e.g. with tools/vid2img.py"
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 WHERE_ROOT = "--root_dataset or the environment variable FEXNET_DATASETS says where data sets live"
+DESCRIPTION = "dataset.toml"
+NAME = re.compile(r"\w[\w.-]*")  # a folder's name, and a part of others
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What is fixed about a data set.
 
-    mirror: `none` (never mirror: its classes have sides), `plain` (a mirrored clip keeps its label) or `swap`
-    (a mirrored clip takes the label of the opposite direction). template: a frame's file name from its
-    number.
+    mirror: `none` (never mirror: its classes have sides), `plain` (a mirrored clip keeps its label), `swap` (a
+    mirrored clip takes the label of the opposite direction, which is found in the class names) or `auto` (`none` if a
+    class name has a side in it, else `plain`). classes: how many it has officially; 0: any. template: a frame's file
+    name from its number. family: the data set in whose folder it lies. split: the mark in its lists' names.
     """
 
-    mirror: MirrorPolicy
+    mirror: str
     how_to_get: str
+    classes: int = 0
     template: str = "{:05d}.jpg"
+    family: str = ""
+    split: str = ""
 
+
+def _official(name: str, source: str, frames: bool = False) -> str:
+    """How to get a data set of which frames, or else videos, are given out."""
+    extract = "" if frames else f"tools/vid2img.py (or leave them as videos in dataset/{name}/videos), "
+    unpack = f"unpack the frames into dataset/{name}/frames, " if frames else "extract the frames with "
+    return f"download {source}, {unpack}{extract}and write the lists with tools/make_lists.py {name}; see docs/data.md"
+
+
+_KINETICS = "the videos that the official Kinetics-{} CSV files (Google DeepMind) name, and these files"
+_UCF101 = "UCF101 and its action recognition splits from the University of Central Florida"
+_HMDB51 = "HMDB51 and its splits from the Serre lab (Brown University)"
 
 CATALOG: dict[str, Entry] = {
     "something": Entry(
         "swap",
-        "download Something-Something V1 (20BN; frames as JPEG folders) from Qualcomm's developer site, "
-        "unpack them into frames/ and write the lists from its JSON or CSV files",
+        _official("something", "Something-Something V1 (20BN; JPEG folders) from Qualcomm's developer site", True),
+        174,
     ),
     "somethingv2": Entry(
         "swap",
-        "download Something-Something V2 (20BN; WebM videos) from Qualcomm's developer site, then " + FROM_VIDEOS,
+        _official("somethingv2", "Something-Something V2 (20BN; WebM videos) from Qualcomm's developer site"),
+        174,
     ),
+    "kinetics": Entry("plain", _official("kinetics", _KINETICS.format(400)), 400),
+    "kinetics600": Entry("plain", _official("kinetics600", _KINETICS.format(600)), 600),
+    "kinetics700": Entry("plain", _official("kinetics700", _KINETICS.format(700)), 700),
+    "ucf101": Entry("plain", _official("ucf101", _UCF101), 101),
+    "ucf101_split2": Entry("plain", _official("ucf101", _UCF101), 101, family="ucf101", split="_split2"),
+    "ucf101_split3": Entry("plain", _official("ucf101", _UCF101), 101, family="ucf101", split="_split3"),
+    "hmdb51": Entry("plain", _official("hmdb51", _HMDB51), 51),
+    "hmdb51_split2": Entry("plain", _official("hmdb51", _HMDB51), 51, family="hmdb51", split="_split2"),
+    "hmdb51_split3": Entry("plain", _official("hmdb51", _HMDB51), 51, family="hmdb51", split="_split3"),
     "jester": Entry(
-        "none",
-        "download Jester (20BN; frames as JPEG folders) from Qualcomm's developer site, unpack them into "
-        "frames/ and write the lists from its CSV files",
+        "none", _official("jester", "Jester (20BN; JPEG folders) from Qualcomm's developer site", True), 27
     ),
-    "kinetics": Entry(
-        "plain",
-        "fetch the videos named in the official Kinetics-400 CSV files (Google DeepMind), then " + FROM_VIDEOS,
-    ),
-    "ucf101": Entry(
-        "plain",
-        "download UCF101 and its train/test splits from the University of Central Florida, then " + FROM_VIDEOS,
-    ),
-    "hmdb51": Entry(
-        "plain", "download HMDB51 and its splits from the Serre lab (Brown University), then " + FROM_VIDEOS
-    ),
-    "demo": Entry("swap", "python tools/make_demo_dataset.py"),
+    "diving48": Entry("plain", _official("diving48", "Diving48 (UC San Diego), videos and V2 annotations"), 48),
+    "demo": Entry("swap", "python tools/make_demo_dataset.py", 12),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """A data set found on disk: class names in label order, its two lists, its frames, how to treat them."""
+    """A data set found on disk: class names in label order, its two lists, its frames, how to treat them.
+
+    family: its name without the split: data sets of one family have the same classes. root: the folder of the frames,
+    the flow or, where storage is `video`, the video files. classes: how many there should be; 0: any.
+    """
 
     name: str
+    family: str
+    folder: Path
     categories: tuple[str, ...]
+    classes: int
     train_list: Path
     val_list: Path
-    frames_root: Path
+    root: Path
     template: str
     mirror: MirrorPolicy
-    modality: str = "RGB"
+    mirror_because: str
+    modality: str
+    storage: str
+    how_to_get: str
 
-    def train_records(self) -> list[VideoRecord]:
-        """Videos of the training list; raises InputError if the list or the frames' folder is missing."""
-        return self._records(self.train_list)
-
-    def val_records(self) -> list[VideoRecord]:
-        """Videos of the validation list; raises InputError if the list or the frames' folder is missing."""
-        return self._records(self.val_list)
-
-    def test_records(self) -> list[VideoRecord]:
-        """Videos of the validation list, which may be one without labels (see `read_list`)."""
-        return self._records(self.val_list, unlabelled_too=True)
-
-    def _records(self, list_file: Path, unlabelled_too: bool = False) -> list[VideoRecord]:
+    def demand(self, list_file: Path) -> None:
+        """Raises InputError if the list or the folder of frames, flow or videos is missing."""
         if not list_file.is_file():
-            raise _missing("list file", list_file, self.name, self.modality)
-        if not self.frames_root.is_dir():
-            raise _missing("frames folder", self.frames_root, self.name, self.modality)
-        return read_list(list_file, len(self.categories), unlabelled_too)
+            raise _missing("list file", list_file, self.name, self.how_to_get)
+        if not self.root.is_dir():
+            raise _missing(f"{'videos' if self.storage == 'video' else 'frames'} folder", self.root, self.name,
+                           self.how_to_get)  # fmt: skip
+
+
+def unknown(name: str, root_dataset: Path | str) -> str:
+    """What is wrong with the name of a data set; empty if it is known, or has a dataset.toml below `root_dataset`."""
+    if name in CATALOG or (NAME.fullmatch(name) and (Path(root_dataset) / name / DESCRIPTION).is_file()):
+        return ""
+    own = sorted(path.parent.name for path in Path(root_dataset).glob(f"*/{DESCRIPTION}"))
+    known = list(dict.fromkeys([*CATALOG, *own]))
+    return (
+        f"unknown data set {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}; "
+        f"tools/prepare_videos.py makes one of your own videos, in {Path(root_dataset) / name}. {WHERE_ROOT}"
+    )
 
 
 def resolve(
@@ -109,33 +153,86 @@ def resolve(
     val_list: Path | str | None = None,
     root_path: Path | str | None = None,
     modality: str = "RGB",
+    storage: str | None = None,
 ) -> DataSource:
-    """Find data set `name` below `root_dataset`, its frames or, for the modality Flow, its flow.
+    """Find data set `name` below `root_dataset`: its frames, its flow for the modality Flow, or its video files.
 
-    A given `train_list`, `val_list` or `root_path` (the frames' folder) is taken as it stands, in place of
-    the layout's. Only `category.txt` has to exist here; lists and frames are checked when their records are
-    read. Raises InputError for an unknown name and for a missing or faulty category file.
+    A given `train_list`, `val_list` or `root_path` (the folder of frames or videos) is taken as it stands, in place of
+    the layout's; a given `storage` in place of the one that dataset.toml names, `frames` if none. Only `category.txt`
+    has to exist here; the rest is checked when it is read. Raises InputError for an unknown name, a missing or faulty
+    category file and a faulty dataset.toml.
     """
-    if name not in CATALOG:
-        raise InputError(f"unknown data set {name!r}{did_you_mean(name, CATALOG)}; known are {', '.join(CATALOG)}")
-    folder = Path(root_dataset) / name
+    if fault := unknown(name, root_dataset):
+        raise InputError(fault)
+    entry = CATALOG.get(name, Entry("auto", "tools/prepare_videos.py, or write it by hand"))
+    folder = Path(root_dataset) / (entry.family or name)
+    said = read_description(folder / DESCRIPTION)
+    how = f"python tools/extract_flow.py {name}" if modality == "Flow" else entry.how_to_get
     category_file = folder / "category.txt"
     if not category_file.is_file():
-        raise _missing("category file", category_file, name, "RGB")
-    entry = CATALOG[name]
-    mark = "_flow" if modality == "Flow" else ""
+        raise _missing("category file", category_file, name, entry.how_to_get)
+    categories = tuple(read_categories(category_file))
+    storage = storage or ("frames" if modality == "Flow" else said.get("storage", "frames"))
+    if storage == "video" and modality == "Flow":
+        raise InputError(f"--storage video: flow is not in video files; make it with {how} and leave the flag out")
+    kind = "videos" if storage == "video" else "flow" if modality == "Flow" else "frames"
+    lists = "videos" if storage == "video" else "videofolder"
+    mark = entry.split + ("_flow" if modality == "Flow" else "")
+    policy = said.get("mirror", entry.mirror)
+    mirror, because = default_policy(categories) if policy == "auto" else (policy, "")
     return DataSource(
         name=name,
-        categories=tuple(read_categories(category_file)),
-        train_list=Path(train_list or folder / f"train_videofolder{mark}.txt"),
-        val_list=Path(val_list or folder / f"val_videofolder{mark}.txt"),
-        frames_root=Path(root_path or folder / ("flow" if modality == "Flow" else "frames")),
-        template=entry.template,
-        mirror=entry.mirror,
+        family=entry.family or name,
+        folder=folder,
+        categories=categories,
+        classes=entry.classes,
+        train_list=Path(train_list or folder / f"train_{lists}{mark}.txt"),
+        val_list=Path(val_list or folder / f"val_{lists}{mark}.txt"),
+        root=Path(root_path or folder / said.get(kind, kind)),
+        template=said.get("template", entry.template),
+        mirror=mirror,
+        mirror_because=because,
         modality=modality,
+        storage=storage,
+        how_to_get=how,
     )
 
 
-def _missing(what: str, path: Path, name: str, modality: str) -> InputError:
-    how = f"python tools/extract_flow.py {name}" if modality == "Flow" else CATALOG[name].how_to_get
+def _folder(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+# The keys of dataset.toml and what each may be. Tables are notes on how the data were made.
+_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "mirror": (lambda v: v in ("none", "plain", "swap", "auto"), "none, plain, swap or auto"),
+    "storage": (lambda v: v in names.STORAGES, " or ".join(names.STORAGES)),
+    "template": (lambda v: isinstance(v, str), "a frame's file name, as {:05d}.jpg"),
+    "frames": (_folder, "a folder, relative to this file's or absolute"),
+    "videos": (_folder, "a folder, relative to this file's or absolute"),
+    "flow": (_folder, "a folder, relative to this file's or absolute"),
+}
+
+
+def read_description(file: Path) -> dict[str, Any]:
+    """What a dataset.toml says; nothing if there is none. Raises one InputError with every fault in it."""
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as TOML: {error}") from error
+    faults = []
+    for key, value in said.items():
+        if isinstance(value, dict):
+            continue
+        if key not in _KEYS:
+            faults.append(f"unknown key {key!r}{did_you_mean(key, _KEYS)}; known are {', '.join(_KEYS)}")
+        elif not _KEYS[key][0](value):
+            faults.append(f"{key} = {value!r}: expected {_KEYS[key][1]}")
+    if faults:
+        raise InputError(f"{file}: {'; '.join(faults)}")
+    return said
+
+
+def _missing(what: str, path: Path, name: str, how: str) -> InputError:
     return InputError(f"The {what} {path} of data set {name!r} is missing. To make it: {how}. {WHERE_ROOT}.")

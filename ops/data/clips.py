@@ -6,7 +6,6 @@ colours or 2 directions of flow, C = c·L channels (the frames of a segment, one
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,9 +14,10 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import RandAugment
 
 from ops.data import sampling
-from ops.data.decode import FrameError, MissingFrameError
+from ops.data.decode import FrameError
 from ops.data.modalities import MODALITIES, Modality
 from ops.data.records import VideoRecord
+from ops.data.storages import Storage
 from ops.data.transforms import TEST_CROPS, crop_and_resize, test_views, training_crop
 from ops.errors import InputError
 
@@ -104,15 +104,13 @@ class VideoClips(Dataset[Sample | Unreadable]):
     def __init__(
         self,
         records: Sequence[VideoRecord],
-        frames_root: Path,
-        template: str,
+        storage: Storage,
         mode: ClipMode,
         options: ClipOptions,
     ) -> None:
-        _check(template, mode, options)
+        _check(mode, options)
         self.records = records
-        self.frames_root = frames_root
-        self.template = template
+        self.storage = storage
         self.mode = mode
         self.options = options
 
@@ -129,7 +127,7 @@ class VideoClips(Dataset[Sample | Unreadable]):
             else:
                 clip, label = self._evaluation_views(record), record.label
         except FrameError as error:
-            return Unreadable(record.path, self._reason(record, error), index)
+            return Unreadable(record.path, self.storage.reason(record, error), index)
         return Sample(clip, label, index)
 
     def _training_clip(self, record: VideoRecord, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
@@ -169,7 +167,7 @@ class VideoClips(Dataset[Sample | Unreadable]):
             clip = sampling.segment_frames(firsts, o.frames_per_segment, record.num_frames)
             frames += reversed(clip) if o.reverse_time else clip
         distinct, order = np.unique(frames, return_inverse=True)
-        group = o.kind.read(self.frames_root / record.path, self.template, distinct.tolist())
+        group = self.storage.read(record, distinct.tolist())
         return group, torch.from_numpy(order)
 
     def _assemble(self, group: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -180,15 +178,6 @@ class VideoClips(Dataset[Sample | Unreadable]):
         frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, c)  # (V, T, L, H, W, c)
         return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, c, H, W) → (V, T, L·c, H, W)
 
-    def _reason(self, record: VideoRecord, error: FrameError) -> str:
-        folder = self.frames_root / record.path
-        if not folder.is_dir():
-            return f"its folder {folder} does not exist"
-        if isinstance(error, MissingFrameError):
-            found = sum(1 for _ in folder.iterdir())
-            return f"{error}; the list promises {record.num_frames} frames, the folder holds {found} files"
-        return str(error)
-
 
 def _augmented(group: torch.Tensor, seed: int) -> torch.Tensor:
     """Two operations that `seed` draws, on the whole group `(U, 3, H, W)` at once: all frames alike."""
@@ -197,7 +186,7 @@ def _augmented(group: torch.Tensor, seed: int) -> torch.Tensor:
         return RANDAUGMENT(group)
 
 
-def _check(template: str, mode: str, options: ClipOptions) -> None:
+def _check(mode: str, options: ClipOptions) -> None:
     """Raise one InputError for all that could not work for any video."""
     faults = []
     if mode not in ("train", "val", "test"):
@@ -218,14 +207,5 @@ def _check(template: str, mode: str, options: ClipOptions) -> None:
     dense = options.test_mode == "dense" if mode == "test" else options.dense
     if dense and options.segments > sampling.DENSE_WINDOW:
         faults.append(f"dense sampling takes at most {sampling.DENSE_WINDOW} segments, not {options.segments}")
-    if not _numbers_frames(template):
-        faults.append(f"frame template {template!r} gives no name to a frame's number; expected e.g. '{{:05d}}.jpg'")
     if faults:
         raise InputError("Clips cannot be made like this: " + "; ".join(faults) + ".")
-
-
-def _numbers_frames(template: str) -> bool:
-    try:
-        return template.format(1) != template.format(2)
-    except (IndexError, KeyError, ValueError):
-        return False

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from ops.data.videofile import MAX_PIXELS
 from ops.errors import InputError
 
 try:  # a third faster than Pillow, but announced (torchvision 0.29) to be removed some day
     from torchvision.io import ImageReadMode, decode_jpeg
 except ImportError:
     decode_jpeg = None
-
-MAX_PIXELS = 64_000_000  # 8000 × 8000: no video frame is larger, and a forged header must not take all memory
 
 JPEG_START = b"\xff\xd8"
 # Start-of-frame markers hold a JPEG's size. C4, C8 and CC lie in their range and mean other things.

@@ -48,6 +48,14 @@ def mirror_labels(categories: Sequence[str], policy: MirrorPolicy) -> tuple[int 
     )
 
 
+def default_policy(categories: Sequence[str]) -> tuple[MirrorPolicy, str]:
+    """For a data set that declares none: `none` if a class name has a side in it, else `plain`; and why."""
+    sided = [name for name in categories if _words(name, SIDES)]
+    if not sided:
+        return "plain", "no class name has a side in it"
+    return "none", f'class {sided[0]!r} names a side; mirror = "swap" or "plain" in dataset.toml allows it'
+
+
 def reversed_labels(categories: Sequence[str]) -> tuple[int | None, ...]:
     """For each class the label of a clip of it played backwards; None where no class's name says so."""
     return tuple(_opposite_label(name, categories, COURSES) for name in categories)

@@ -33,7 +33,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_parallel(work: Callable[[Task], Result], tasks: Collection[Task], jobs: int) -> Results[Task, Result]:
+def in_parallel(
+    work: Callable[[Task], Result], tasks: Collection[Task], jobs: int, unit: str = "video"
+) -> Results[Task, Result]:
     """Each task with what `work` makes of it, as they come, by `jobs` processes; on the way it says how far it is.
 
     Use it within `contextlib.closing`: on an exception, Ctrl-C among them, the work at hand has then ended before
@@ -42,12 +44,12 @@ def in_parallel(work: Callable[[Task], Result], tasks: Collection[Task], jobs: i
     total = len(tasks)
     jobs = min(jobs, total)
     made = _by_processes(work, tasks, jobs) if jobs > 1 else ((task, work(task)) for task in tasks)
-    with closing(made), tqdm(total=total, unit="video", disable=None) as bar:  # None: only on a terminal
+    with closing(made), tqdm(total=total, unit=unit, disable=None) as bar:  # None: only on a terminal
         for count, pair in enumerate(made, start=1):
             yield pair
             bar.update()
             if bar.disable and count * LINES // total > (count - 1) * LINES // total:
-                print(f"{count} of {total} videos", file=sys.stderr, flush=True)
+                print(f"{count} of {total} {unit}s", file=sys.stderr, flush=True)
 
 
 def stop_if_told() -> None:

@@ -1,0 +1,91 @@
+"""A data set's fingerprint: short marks of its classes, lists and pixels, kept with what was trained on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.data.catalog import DataSource
+from ops.data.records import VideoRecord
+from ops.data.storages import Storage
+
+SAMPLED = 16  # videos whose content is looked at
+MISSING = "missing"
+READ = 1 << 20  # bytes of a file
+SETTINGS_FILES = ("extraction.json", "flow.json")  # beside the frames: how they were made
+# What a difference means to whoever reads of it.
+MEANINGS = {
+    "classes": "the class names",
+    "train": "the training list",
+    "val": "the validation list",
+    "storage": "the storage",
+    "content": "frames or videos (a sample of them, byte by byte)",
+    "made": "how the frames were made",
+}
+
+
+def fingerprint(data: DataSource, storage: Storage) -> dict[str, str]:
+    """Marks of what a result depends on. `content` is of 16 videos spread over the training list."""
+    sample = _sample(data)
+    return {
+        "classes": _mark("\n".join(data.categories).encode()),
+        "train": _mark_of_file(data.train_list),
+        "val": _mark_of_file(data.val_list),
+        "storage": data.storage,
+        "content": _mark("".join(content_of(storage, record) for record in sample).encode()) if sample else MISSING,
+        "made": _settings(data.root),
+    }
+
+
+def content_of(storage: Storage, record: VideoRecord) -> str:
+    """A mark of one video's content; `missing` where a file of it cannot be read."""
+    digest = hashlib.sha256(str(record.num_frames).encode())
+    try:
+        for file in storage.witnesses(record):
+            digest.update(str(file.stat().st_size).encode())
+            with file.open("rb") as opened:
+                digest.update(opened.read(READ))
+    except OSError:
+        return MISSING
+    return digest.hexdigest()[:16]
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """In words, what differs between two fingerprints; nothing of what one does not know."""
+    return [
+        f"{meaning}: {then[key]} then, {now[key]} now"
+        for key, meaning in MEANINGS.items()
+        if key in then and key in now and then[key] != now[key] and MISSING not in (then[key], now[key])
+    ]
+
+
+def _sample(data: DataSource) -> list[VideoRecord]:
+    """Videos spread over the training list, by its raw lines: a list of millions is not parsed for it."""
+    if not data.train_list.is_file():
+        return []
+    lines = [line for line in data.train_list.read_text(encoding="utf-8-sig").split("\n") if line and line[0] != "#"]
+    counted = data.storage != "video"
+    chosen = [line.strip().rsplit(maxsplit=1 + counted) for line in lines[:: max(1, len(lines) // SAMPLED)][:SAMPLED]]
+    return [VideoRecord(fields[0], int(fields[1]) if counted else 0, 0) for fields in chosen]
+
+
+def _settings(folder: Path) -> str:
+    """How the frames were made, but for where the videos lay; empty where no tool of ours noted it."""
+    for name in SETTINGS_FILES:
+        try:
+            said = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(said, dict):
+            return json.dumps({key: value for key, value in said.items() if key != "videos"})
+    return ""
+
+
+def _mark_of_file(file: Path) -> str:
+    return _mark(file.read_bytes()) if file.is_file() else MISSING
+
+
+def _mark(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

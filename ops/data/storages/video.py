@@ -1,0 +1,120 @@
+"""Videos as files: frames are decoded when they are asked for, by their exact numbers."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ops.data import videofile
+from ops.data.decode import FrameError
+from ops.data.records import VideoRecord, read_list
+from ops.data.storages.checked import Checked
+from ops.data.video_index import Indexed, index_videos, look
+from ops.data.videofile import DamageError, FrameTable
+from ops.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# The frames of these numbers, from 1, of a video: uint8 (L, H, W, 3). Raises DamageError.
+Decoder = Callable[[Path, FrameTable, Sequence[int]], torch.Tensor]
+
+
+class VideoFiles:
+    """Video files below `root`. What is known of each is kept beside its list (see `video_index`).
+
+    With `anew`, files that have changed since are looked at again.
+    """
+
+    def __init__(self, root: Path, decoder: str = "auto", anew: bool = False) -> None:
+        self.root = root
+        self.anew = anew
+        self.decode = choose_decoder(decoder)
+        self.known: dict[str, Indexed] = {}
+
+    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> list[VideoRecord]:
+        """Lines of `path label`. Raises InputError if the list is faulty."""
+        videos = read_list(list_file, num_classes, unlabelled_too, counted=False)
+        self.known |= index_videos(list_file, self.root, [video.path for video in videos], self.anew)
+        # An unreadable video stays in the list, and says why when it is asked for.
+        return [replace(video, num_frames=max(1, self.known[video.path].num_frames)) for video in videos]
+
+    def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
+        """See `Storage`."""
+        file, known = self.root / record.path, self.known[record.path]
+        if known.table is None:
+            raise FrameError(f"{file}: {known.fault}")
+        try:
+            if file.stat().st_size != known.size:
+                raise FrameError(f"{file}: changed since its frames were counted; tools/check_dataset.py counts anew")
+            return self.decode(file, known.table, numbers).permute(0, 3, 1, 2)  # (L, H, W, 3) → (L, 3, H, W)
+        except DamageError as error:
+            raise FrameError(f"{file}: {error}") from error
+        except OSError as error:
+            raise FrameError(f"{file}: cannot be read ({error.strerror})") from error
+
+    def reason(self, record: VideoRecord, error: FrameError) -> str:
+        """See `Storage`."""
+        return str(error)
+
+    def check(self, record: VideoRecord, decode: bool) -> Checked:
+        """See `Storage`; the file itself is asked, not what is known of it."""
+        found = look(record.path, self.root)
+        if found.table is None:
+            return Checked(0, f"{self.root / record.path}: {found.fault}")
+        if decode:
+            try:
+                count = sum(1 for _ in videofile.frames(self.root / record.path))
+            except (DamageError, OSError) as error:
+                return Checked(found.num_frames, f"{self.root / record.path}: {error}")
+            if count != found.num_frames:
+                fault = f"{self.root / record.path}: decodes to {count} frames, its packets promise {found.num_frames}"
+                return Checked(count, fault)
+        return Checked(found.num_frames)
+
+    def witnesses(self, record: VideoRecord) -> list[Path]:
+        """The file."""
+        return [self.root / record.path]
+
+
+def choose_decoder(name: str) -> Decoder:
+    """`pyav`, `torchcodec`, or `auto`: TorchCodec where it is installed and works. InputError if it does not."""
+    if name == "pyav":
+        return decode_pyav
+    fault = _torchcodec_fault()
+    if fault and name == "torchcodec":
+        raise InputError(f"--decoder torchcodec: it does not work here ({fault}); give --decoder pyav, or auto")
+    if not fault:
+        logger.info("videos are decoded by TorchCodec")
+    return decode_pyav if fault else decode_torchcodec
+
+
+def decode_pyav(video: Path, table: FrameTable, numbers: Sequence[int]) -> torch.Tensor:
+    """By FFmpeg, in PyAV."""
+    pictures = videofile.read(video, table, numbers)
+    if sizes := {picture.shape for picture in pictures[1:]} - {pictures[0].shape}:
+        raise DamageError(f"its frames change their size from {pictures[0].shape[:2]} to {sizes.pop()[:2]}")
+    return torch.from_numpy(np.stack(pictures))
+
+
+def decode_torchcodec(video: Path, table: FrameTable, numbers: Sequence[int]) -> torch.Tensor:
+    """By FFmpeg, in TorchCodec; by PyAV where the two number frames differently."""
+    from torchcodec.decoders import VideoDecoder
+
+    try:
+        decoder = VideoDecoder(video, num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
+        if decoder.metadata.num_frames == table.num_frames:
+            return decoder.get_frames_at([number - 1 for number in numbers]).data
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise DamageError(str(error).splitlines()[0]) from error
+    return decode_pyav(video, table, numbers)
+
+
+def _torchcodec_fault() -> str:
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except Exception as error:  # without FFmpeg's libraries a RuntimeError or OSError of many lines
+        return str(error).strip().splitlines()[0]
+    return ""

@@ -1,0 +1,255 @@
+"""One video file: how its frames are numbered, all of them in order, and some of them by number.
+
+Frames are numbered from 1 in the order in which decoding from the start shows them; `tools/vid2img.py` numbers its
+pictures so, and picking frames by number gives the very same pixels. Untrusted files: only known containers are
+opened, nothing but the file itself is read, and a frame larger than MAX_PIXELS is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+EXTENSIONS = frozenset(
+    ".3gp .asf .avi .divx .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+)
+MAX_PIXELS = 64_000_000  # 8000 × 8000: no video frame is larger, and a forged header must not take all memory
+# FFmpeg's names of the containers that the extensions stand for. Playlists, which name other files, are not among them.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,ogg,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
+CONTAINER_OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+# Where a packet's time is its frame's time, so that the frames can be numbered without decoding them.
+TIMED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg"}
+# Decoders that can be told, before each packet, to leave out a frame that no other frame needs.
+SKIPPING_CODECS = {"h264", "hevc"}
+
+
+class DamageError(Exception):
+    """The video cannot be read (further): why, in plain words, without its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """When the frames of a video are shown, in the file's own unit, and where decoding can begin.
+
+    first: the first frame's time. steps: from each frame to the next, int64 `(num_frames - 1,)`, or `(1,)` where all
+    are alike, so that the tables of a million videos fit into memory. keys: the key frames' places, int64; none where
+    the file's times cannot be trusted: there frames are counted from the start.
+    """
+
+    num_frames: int
+    first: int
+    steps: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, times: np.ndarray, keys: np.ndarray) -> FrameTable:
+        """From all frames' times, which rise."""
+        steps = np.diff(times)
+        alike = len(steps) > 0 and (steps == steps[0]).all()
+        return cls(len(times), int(times[0]), steps[:1] if alike else steps, keys)
+
+    @classmethod
+    def untimed(cls, num_frames: int) -> FrameTable:
+        """Of a file whose frames can only be counted."""
+        nothing = np.empty(0, dtype=np.int64)
+        return cls(num_frames, 0, nothing, nothing)
+
+    def times(self) -> np.ndarray:
+        """Of all frames, int64 `(num_frames,)`."""
+        steps = np.broadcast_to(self.steps, self.num_frames - 1)
+        return self.first + np.concatenate(([0], np.cumsum(steps)))
+
+
+@contextmanager
+def opened(video: Path) -> Iterator[tuple[Any, Any]]:
+    """The open container and its first video stream, decoding on one thread. Raises DamageError."""
+    try:
+        # An absolute path, because "a:b.mp4" would be taken for a protocol; tags may be in any encoding.
+        with av.open(str(video.absolute()), metadata_errors="replace", options=CONTAINER_OPTIONS) as container:
+            if not container.streams.video:
+                raise DamageError("no video stream")
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            if context is None:
+                raise DamageError("no decoder for its video stream")
+            if context.width * context.height > MAX_PIXELS:
+                raise DamageError(
+                    f"claims {context.width} × {context.height} pixels, more than the {MAX_PIXELS:,} allowed"
+                )
+            context.thread_count = 1  # videos are worked on in parallel, not frames
+            context.options = {"max_pixels": str(MAX_PIXELS)}  # also of frames that are larger than the header says
+            yield container, stream
+    except av.error.FFmpegError as fault:
+        if isinstance(fault, OSError):  # the disk's or the network's fault, not damage
+            raise
+        raise DamageError(str(fault.strerror)) from None
+
+
+def frames(video: Path) -> Iterator[Any]:
+    """Every frame of a video in order of display, as PyAV's.
+
+    Raises:
+        DamageError: it is no video or has no frames, a packet or frame is corrupt, or it ends long before the
+            duration it declares. Frames before the damage have been given out by then.
+    """
+    count, end = 0, 0.0
+    with opened(video) as (container, stream):
+        try:
+            for packet in container.demux(stream):
+                if packet.is_corrupt:
+                    raise DamageError(f"incomplete packet after {count} frames")
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        raise DamageError(f"corrupt frame after {count} frames")
+                    count += 1
+                    end = max(end, _end_of(frame, stream))
+                    yield frame
+        except av.error.FFmpegError as fault:
+            if isinstance(fault, OSError) or not count:
+                raise
+            raise DamageError(f"{fault.strerror} after {count} frames") from None
+        if not count:
+            raise DamageError("no frames")
+        _refuse_early_end(container, stream, end, count)
+
+
+def upright(frame: Any) -> np.ndarray:
+    """A frame as RGB, uint8 `(H, W, 3)`, turned as the file's rotation metadata says."""
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(getattr(frame, "rotation", 0) / 90) % 4)  # degrees counterclockwise
+
+
+def scan(video: Path) -> FrameTable:
+    """The table of a video's frames; from its packets where these can be trusted, else by decoding it.
+
+    Raises DamageError as `frames` does, but for damage inside packets, which only decoding finds.
+    """
+    with opened(video) as (container, stream):
+        timed = container.format.name in TIMED_CONTAINERS and stream.codec_context.name in TIMED_CODECS
+        table = _from_packets(container, stream) if timed else None
+    # What a container such as AVI says of times differs before and after a seek.
+    return table or FrameTable.untimed(sum(1 for _ in frames(video)))
+
+
+def read(video: Path, table: FrameTable, numbers: Sequence[int]) -> list[np.ndarray]:
+    """The frames of these numbers, which rise, each uint8 `(H, W, 3)`.
+
+    Decodes from the last key frame before each, and of those in between only what they need. Raises DamageError.
+    """
+    with opened(video) as (container, stream):
+        if not len(table.keys):
+            return _counted(container, stream, numbers)
+        wanted, all_times = np.asarray(numbers) - 1, table.times()
+        keys = table.keys[np.searchsorted(table.keys, wanted, side="right") - 1]  # the last before each
+        found: list[np.ndarray] = []
+        for key in np.unique(keys):
+            times = all_times[wanted[keys == key]].tolist()
+            found += _after_key(container, stream, int(all_times[key]), times)
+        return found
+
+
+def _from_packets(container: Any, stream: Any) -> FrameTable | None:
+    """None where the packets leave in doubt which frames there will be."""
+    times: list[int] = []
+    keys: list[int] = []
+    end = 0.0
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue  # the end
+        if packet.is_corrupt:
+            raise DamageError(f"incomplete packet after {len(times)} frames")
+        if packet.pts is None or packet.is_discard or not (times or packet.is_keyframe):
+            return None
+        times.append(packet.pts)
+        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+    if not times:
+        return None
+    _refuse_early_end(container, stream, end, len(times))
+    order = np.unique(np.asarray(times, dtype=np.int64))
+    if len(order) < len(times) or order[0] != keys[0]:
+        return None
+    return FrameTable.of(order, np.searchsorted(order, np.unique(np.asarray(keys, dtype=np.int64))))
+
+
+def _counted(container: Any, stream: Any, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Frames by counting from the start."""
+    left, found = set(numbers), []
+    for number, frame in enumerate(container.decode(stream), start=1):
+        if frame.is_corrupt:
+            raise DamageError(f"corrupt frame {number}")
+        if number in left:
+            found.append(upright(frame))
+        if len(found) == len(left):
+            return found
+    raise DamageError(f"it has no frame {max(left)}: changed since its frames were counted")
+
+
+def _after_key(container: Any, stream: Any, key: int, times: Sequence[int]) -> list[np.ndarray]:
+    """The frames shown at `times`, which rise, decoding from the key frame shown at `key`."""
+    found: dict[int, np.ndarray] = {}
+    context = stream.codec_context
+    skips = context.name in SKIPPING_CODECS
+    for packet in _packets_from(container, stream, key):
+        if packet.is_corrupt:
+            raise DamageError(f"incomplete packet near frame time {packet.pts}")
+        if skips:  # a frame that is not wanted is decoded only if others are made from it
+            context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in times else "NONREF"
+        for frame in packet.decode():
+            if frame.pts is None or frame.pts < key:
+                continue  # shown before the key frame, and perhaps made from frames that were not decoded
+            if frame.is_corrupt:
+                raise DamageError(f"corrupt frame at time {frame.pts}")
+            if frame.pts in times:
+                found[frame.pts] = upright(frame)
+        if len(found) == len(times):
+            break
+    if missing := [time for time in times if time not in found]:
+        raise DamageError(f"no frame is decoded for time {missing[0]}, of which the file has a packet")
+    return [found[time] for time in times]
+
+
+def _packets_from(container: Any, stream: Any, key: int) -> Iterator[Any]:
+    """Packets from the key frame shown at `key`, or an earlier one, on; the last is empty and drains the decoder."""
+    container.seek(key, stream=stream, backward=True)
+    first = next(container.demux(stream), None)
+    if first is None or first.pts is None or first.pts > key:  # the container sought by other times: from the start
+        start = stream.start_time or 0
+        container.seek(min(0, start), stream=stream, backward=True)
+    elif first.size:
+        yield first
+    yield from container.demux(stream)
+
+
+def _refuse_early_end(container: Any, stream: Any, end: float, count: int) -> None:
+    """Raises DamageError where the stream ends, in seconds, long before the file's header says it does."""
+    missing = _declared_duration(container, stream) - end
+    if missing > max(0.5, 0.05 * (end + missing)):
+        raise DamageError(f"ends {missing:.1f} s early, after {count} frames ({end:.1f} s)")
+
+
+def _end_of(frame: Any, stream: Any) -> float:
+    """When a frame stops being shown, in seconds; 0 where the file does not say."""
+    if frame.time is None:
+        return 0.0
+    duration = getattr(frame, "duration", 0)
+    if duration and frame.time_base:
+        return float(frame.time + duration * frame.time_base)
+    return float(frame.time + (1 / stream.average_rate if stream.average_rate else 0))
+
+
+def _declared_duration(container: Any, stream: Any) -> float:
+    """When the stream ends according to the file's header, in seconds; 0 where it does not say."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base) + min(0.0, float((stream.start_time or 0) * stream.time_base))
+    if container.duration and len(container.streams) == 1:
+        return float(container.duration / av.time_base)
+    return 0.0

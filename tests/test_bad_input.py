@@ -294,7 +294,7 @@ def test_a_published_checkpoint_of_another_data_set_with_as_many_classes(somethi
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["demoo", "RGB"], "dataset demoo: .*did you mean demo"),
+        (["demoo", "RGB"], "unknown data set .demoo. .did you mean demo"),
         (["demo", "rgb"], "modality rgb: expected one of RGB"),
         (["demo", "RGB", "--arch=resnet5"], "--arch resnet5: .*did you mean resnet50"),
         (["demo", "RGB", "--shift", "--shift_place=blokres"], "--shift_place blokres: .*did you mean blockres"),
@@ -337,7 +337,7 @@ def test_wrong_testing_flags(flags: list[str], words: str) -> None:
 def test_all_faults_are_reported_together() -> None:
     with pytest.raises(InputError) as caught:
         training_options(["dmo", "RGB", "--arch=x", "--epochs=-1", "--frobnicate"])
-    for words in ("dataset dmo", "--arch x", "--epochs -1", "--frobnicate"):
+    for words in ("unknown data set 'dmo'", "--arch x", "--epochs -1", "--frobnicate"):
         assert words in str(caught.value)
 
 
@@ -349,5 +349,5 @@ def test_flags_without_effect_are_accepted_with_a_warning(caplog: pytest.LogCapt
 def test_a_user_sees_one_line_and_no_traceback() -> None:
     done = python("main.py", "demoo", "RGB")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: dataset demoo") and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: unknown data set 'demoo'") and "Traceback" not in done.stderr
     assert python("test_models.py", "--help").returncode == 0

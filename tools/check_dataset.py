@@ -255,9 +255,8 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
         axes.set_axis_off()
     for row, record in zip(grid, chosen, strict=False):
         label = data.categories[record.label] if record.label != UNLABELLED else "no label"
-        row[0].set_title(
-            f"{shorten(label)}: {shorten(record.path)}, {record.num_frames} frames", fontsize=8, loc="left"
-        )
+        title = f"{shorten(label)}: {shorten(record.path)}, {record.num_frames} frames"
+        row[0].set_title(title, fontsize=8, loc="left")
         numbers = sorted(set(val_indices(record.num_frames, SHEET_FRAMES, 1)))
         try:
             frames = storage.read(record, numbers)  # (L, c, H, W)

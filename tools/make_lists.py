@@ -6,8 +6,8 @@
 What is written, in <root>/<data set>/: category.txt; with --frames train_videofolder.txt and val_videofolder.txt, "path
 frames label" a line; with --videos train_videos.txt and val_videos.txt, "path label" a line, for --storage video. A
 test part becomes test_videofolder.txt (label -1 where it is not known), further splits train_videofolder_split2.txt
-and so on. Frames are counted, in parallel. Where --frames or --videos is not the data set's own folder, dataset.toml
-notes it, so that training finds it.
+and so on. Frames are counted, in parallel. A folder other than the data set's own
+and a --template other than the usual are noted in dataset.toml, so that training finds the frames.
 
 What is missing. A video that is not there, or whose frames have a gap, is left out of the lists and named in
 missing.txt. If nothing at all is found, nothing is written.
@@ -62,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         split, _, mark = name.partition("_")
         kind = "videofolder" if args.frames else "videos"
         write_list(folder / f"{split}_{kind}{'_' * bool(mark)}{mark}.txt", clips, found[name])
-    remember_folder(folder, "frames" if args.frames else "videos", media)
+    kind = "frames" if args.frames else "videos"
+    note(folder, kind, "" if media.resolve() == (folder / kind).resolve() else str(media.resolve()))
+    if args.frames:
+        note(folder, "template", "" if args.template == CATALOG[args.dataset].template else args.template)
     return report_missing(folder / "missing.txt", [r for results in found.values() for r in results])
 
 
@@ -169,13 +172,13 @@ def report_missing(file: Path, found: Iterable[Found]) -> int:
     return 1
 
 
-def remember_folder(folder: Path, key: str, media: Path) -> None:
-    """Notes in dataset.toml where frames or videos are, if not in the data set's own folder."""
+def note(folder: Path, key: str, value: str) -> None:
+    """Notes in dataset.toml what differs from the usual; an empty `value` takes the note away."""
     file = folder / DESCRIPTION
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     kept = [line for line in lines if not re.match(rf"\s*{key}\s*=", line)]
-    if media.resolve() != (folder / key).resolve():
-        kept.insert(0, f"{key} = {json.dumps(str(media.resolve()), ensure_ascii=False)}")
+    if value:
+        kept.insert(0, f"{key} = {json.dumps(value, ensure_ascii=False)}")
     if kept != lines:
         write_whole(file, "".join(f"{line}\n" for line in kept))
 

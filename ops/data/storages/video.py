@@ -1,10 +1,13 @@
 """Videos as files: frames are decoded when they are asked for, by their exact numbers."""
 
+import functools
+import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 
@@ -83,7 +86,7 @@ def choose_decoder(name: str) -> Decoder:
     """`pyav`, `torchcodec`, or `auto`: TorchCodec where it is installed and works. InputError if it does not."""
     if name == "pyav":
         return decode_pyav
-    fault = _torchcodec_fault()
+    fault = torchcodec_fault()
     if fault and name == "torchcodec":
         raise InputError(f"--decoder torchcodec: it does not work here ({fault}); give --decoder pyav, or auto")
     if not fault:
@@ -100,21 +103,38 @@ def decode_pyav(video: Path, table: FrameTable, numbers: Sequence[int]) -> torch
 
 
 def decode_torchcodec(video: Path, table: FrameTable, numbers: Sequence[int]) -> torch.Tensor:
-    """By FFmpeg, in TorchCodec; by PyAV where the two number frames differently."""
+    """By FFmpeg, in TorchCodec; by PyAV where the two may number frames differently."""
     from torchcodec.decoders import VideoDecoder
 
-    try:
-        decoder = VideoDecoder(video, num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
-        if decoder.metadata.num_frames == table.num_frames:
-            return decoder.get_frames_at([number - 1 for number in numbers]).data
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise DamageError(str(error).splitlines()[0]) from error
+    if len(table.keys):  # of other files (AVI) TorchCodec gives other frames than those of these numbers
+        try:
+            decoder = VideoDecoder(video, num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
+            if decoder.metadata.num_frames == table.num_frames:
+                return decoder.get_frames_at([number - 1 for number in numbers]).data
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise DamageError(str(error).splitlines()[0]) from error
     return decode_pyav(video, table, numbers)
 
 
-def _torchcodec_fault() -> str:
+@functools.cache
+def torchcodec_fault() -> str:
+    """Why TorchCodec does not work here; empty if it does. Only a video tells, as it imports without FFmpeg too."""
     try:
-        import torchcodec.decoders  # noqa: F401
-    except Exception as error:  # without FFmpeg's libraries a RuntimeError or OSError of many lines
+        from torchcodec.decoders import VideoDecoder
+
+        VideoDecoder(_tiny_video()).get_frames_at([1])
+    except Exception as error:  # of many kinds, and of many lines
         return str(error).strip().splitlines()[0]
     return ""
+
+
+def _tiny_video() -> bytes:
+    """Two frames in an MP4."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame(16, 16, "yuv420p")))
+        container.mux(stream.encode())
+    return file.getvalue()

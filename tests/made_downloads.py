@@ -34,9 +34,8 @@ def video_files(root: Path, names: Sequence[str]) -> None:
 
 def something(labels: Path, media: Path) -> None:
     prefix = "something-something-v1"
-    write(
-        labels / f"{prefix}-labels.csv", "Pulling something from left to right\nPulling something from right to left\n"
-    )
+    categories = ["Pulling something from left to right", "Pulling something from right to left"]
+    write(labels / f"{prefix}-labels.csv", "".join(f"{name}\n" for name in categories))
     write(labels / f"{prefix}-train.csv", "".join(f"{k};{categories[0]}\n" for k in (1, 2)))
     write(labels / f"{prefix}-validation.csv", f"3;{categories[1]}\n")
     write(labels / f"{prefix}-test.csv", "4\n")

@@ -84,7 +84,9 @@ def commands(path: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-@pytest.mark.parametrize(("document", "least"), [("README.md", 4), ("docs/usage.md", 4), ("docs/recipes.md", 3)])
+@pytest.mark.parametrize(
+    ("document", "least"), [("README.md", 4), ("docs/usage.md", 4), ("docs/recipes.md", 3), ("docs/data.md", 20)]
+)
 def test_documented_commands_exist_and_parse(document: str, least: int) -> None:
     found = commands(REPOSITORY / document)
     assert len(found) >= least

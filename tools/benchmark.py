@@ -99,7 +99,9 @@ def compare(video: Path, decode: Mapping[str, Callable[..., object]], repeats: i
     """One video by every decoder, in turns."""
     table = scan(video)
     numbers = sorted(set(val_indices(table.num_frames, FRAMES, 1)))
-    milliseconds = in_turns({name: partial(each, video, table, numbers) for name, each in decode.items()}, repeats)
+    # Where the file's times cannot be trusted, TorchCodec gives other frames than those of these numbers.
+    fit = {name: each for name, each in decode.items() if len(table.keys) or name != "torchcodec"}
+    milliseconds = in_turns({name: partial(each, video, table, numbers) for name, each in fit.items()}, repeats)
     ours = milliseconds.pop("pyav")
     keys = f"{len(table.keys)} key frames" if len(table.keys) else "no times"
     return [row(f"{video.name}, {keys}: {name}", ours, theirs, "ms") for name, theirs in milliseconds.items()]

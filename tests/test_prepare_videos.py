@@ -1,0 +1,334 @@
+"""tools/prepare_videos.py: one's own videos become a data set, again and again; what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_videos import write_sound, write_video
+from PIL import Image
+from programs import REPOSITORY, evaluate, train
+
+from ops.data.catalog import resolve
+from ops.data.records import read_categories
+from ops.errors import InputError
+from tools import prepare_videos
+from tools.prepare_videos import Video, draw_splits, group_of, read_table
+
+
+def prepare(root: Path, *more: object, name: str = "mine", videos: str = "videos") -> int:
+    flags = ["--videos", root / videos, "--name", name, "--root_dataset", root / "dataset", "-j", 1, *more]
+    return prepare_videos.main([str(flag) for flag in flags])
+
+
+def refusal(root: Path, *more: object, **where: str) -> str:
+    with pytest.raises(InputError) as caught:
+        prepare(root, *more, **where)
+    return str(caught.value)
+
+
+def fill(root: Path, per_class: int = 5) -> Path:
+    """Two classes of videos, with spaces, quotes and other alphabets in their names."""
+    names = ("it's", 'a "quoted" one', "видео", "動画 1", "plain", "six", "seven")
+    for k, label in enumerate(("waving hand", "κίνηση")):
+        for i in range(per_class):
+            write_video(root / "videos" / label / f"{names[i]}.mp4", 4 + i, seed=10 * k + i)
+    return root
+
+
+def lines(root: Path, name: str) -> list[str]:
+    return (root / "dataset" / "mine" / name).read_text(encoding="utf-8").splitlines()
+
+
+def split_of(root: Path) -> dict[str, str]:
+    with (root / "dataset" / "mine" / "videos.csv").open(newline="", encoding="utf-8") as file:
+        return {row["path"]: row["split"] for row in csv.DictReader(file)}
+
+
+def test_a_folder_of_videos_becomes_a_data_set_that_trains(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert prepare(fill(tmp_path)) == 0
+    folder = tmp_path / "dataset" / "mine"
+    assert read_categories(folder / "category.txt") == ["waving hand", "κίνηση"]
+    listed = lines(tmp_path, "train_videofolder.txt") + lines(tmp_path, "val_videofolder.txt")
+    assert Counter(line.rsplit(" ", 1)[1] for line in lines(tmp_path, "val_videofolder.txt")) == {"0": 1, "1": 1}
+    assert len(listed) == 10 and "waving hand/it's 4 0" in listed and "κίνηση/動画 1 7 1" in listed
+    for line in listed:
+        path, count, _ = line.rsplit(" ", 2)
+        assert len(list((folder / "frames" / path).glob("*.jpg"))) == int(count)
+    data = resolve("mine", tmp_path / "dataset")
+    assert (data.mirror, data.storage, data.classes) == ("plain", "frames", 0)
+    capfd.readouterr()
+    flags = ["--shift", "--epochs=1", "--input_size=32", "--root_dataset", str(tmp_path / "dataset"), "-b", "4"]
+    for storage in ("frames", "video"):
+        run = train(tmp_path, *flags, "--store_name", storage, "--storage", storage, dataset="mine") / storage
+        evaluate(tmp_path, run / "ckpt.pth", "--storage", storage, dataset="mine")
+        assert "2 videos, 0 unreadable" in capfd.readouterr().out
+
+
+def test_again_nothing_changes_and_new_videos_come_in(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prepare(fill(tmp_path))
+    before, pixels = split_of(tmp_path), sorted((tmp_path / "dataset").rglob("*.jpg"))
+    stamps = [picture.stat().st_mtime_ns for picture in pixels]
+    description = tmp_path / "dataset" / "mine" / "dataset.toml"
+    description.write_text(description.read_text().replace('mirror = "auto"', 'mirror = "none"'))
+    assert prepare(tmp_path, "--seed", 5) == 0  # the seed draws what is new, and nothing else
+    assert split_of(tmp_path) == before
+    assert [picture.stat().st_mtime_ns for picture in pixels] == stamps
+
+    fill(tmp_path, 7)
+    write_video(tmp_path / "videos" / "another" / "x.mp4", 3)
+    write_video(tmp_path / "videos" / "another" / "y.mp4", 3)
+    (tmp_path / "videos" / "κίνηση" / "plain.mp4").unlink()
+    assert prepare(tmp_path) == 0
+    after = split_of(tmp_path)
+    assert {path: split for path, split in after.items() if path in before} == {
+        path: split for path, split in before.items() if path != "κίνηση/plain.mp4"
+    }
+    assert lines(tmp_path, "category.txt") == ["waving hand", "κίνηση", "another"]  # old labels stay
+    assert Counter(after[path] for path in ("another/x.mp4", "another/y.mp4")) == {"train": 1, "val": 1}
+    assert not any("κίνηση/plain" in line for line in lines(tmp_path, "train_videofolder.txt"))
+    assert "1 videos are no longer there" in capfd.readouterr().err
+    assert 'mirror = "none"' in description.read_text()
+
+
+def test_storage_video_extracts_nothing(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "videos" / "κίνηση" / "bad.mp4").write_text("no video")
+    assert prepare(tmp_path, "--storage", "video") == 1  # the others are in
+    folder = tmp_path / "dataset" / "mine"
+    assert not (folder / "frames").exists() and not (folder / "train_videofolder.txt").exists()
+    assert not any("bad" in line for name in ("train", "val") for line in lines(tmp_path, f"{name}_videos.txt"))
+    data = resolve("mine", tmp_path / "dataset")
+    assert (data.storage, data.root) == ("video", tmp_path / "videos")
+    train(tmp_path, "--shift", "--epochs=1", "-b", "4", "--input_size=32", dataset="mine")
+    assert prepare(tmp_path) == 1  # then frames too
+    assert resolve("mine", tmp_path / "dataset").storage == "frames"
+
+
+def test_a_csv(tmp_path: Path) -> None:
+    for k in range(4):
+        write_video(tmp_path / "all" / f"clip, {k}.mp4", 4 + k)
+    table = 'path,label,split\n"all/clip, 0.mp4",run,train\n"all/clip, 1.mp4",run,validation\n'
+    table += '"all/clip, 2.mp4",sit,train\n"all/clip, 3.mp4",sit,test\n'
+    (tmp_path / "videos.csv").write_text(table)
+    assert prepare(tmp_path, videos="videos.csv") == 0
+    assert lines(tmp_path, "train_videofolder.txt") == ["all/clip, 0 4 0", "all/clip, 2 6 1"]
+    assert lines(tmp_path, "val_videofolder.txt") == ["all/clip, 1 5 0"]
+    assert lines(tmp_path, "test_videofolder.txt") == ["all/clip, 3 7 1"]
+    (tmp_path / "bare.csv").write_text('"all/clip, 0.mp4",run\n"all/clip, 2.mp4",sit\n')
+    assert prepare(tmp_path, name="bare", videos="bare.csv") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,label\na.mp4,\nb.mp4,x,train\n", r"csv:2: expected path,label: 'a.mp4,'\n.*csv:3: expected"),
+        ("path,label,split\na.mp4,x,trian\n", r"csv:2: split 'trian': .*\(did you mean train\?\)"),
+        ("a.mp4,x\na.mp4,x\n", "csv:2: a.mp4 stands there twice"),
+        ("path,label,colour\na.mp4,x,red\n", "csv:1: unknown column 'colour'"),
+        ("path,label\n", "lists no video"),
+    ],
+)
+def test_faulty_csv(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "v.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_table(tmp_path / "v.csv")
+
+
+def test_paths_outside_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("../x.mp4,a\n")
+    assert "paths must lie below the folder of the CSV" in refusal(tmp_path, videos="v.csv")
+
+
+def made(counts: dict[str, int], groups: int = 0) -> list[Video]:
+    """So many videos of each class, in `groups` recordings each (0: each its own)."""
+    return [
+        Video(f"{label}/{k}.mp4", label, "", f"{label}{k % groups}" if groups else f"{label}/{k}.mp4")
+        for label, count in counts.items()
+        for k in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "in_val"),
+    [
+        ({"a": 10, "b": 10}, 0.2, {"a": 2, "b": 2}),
+        ({"a": 100, "b": 2, "c": 1}, 0.2, {"a": 20, "b": 1, "c": 0}),
+        ({"a": 10}, 0.0, {"a": 0}),
+        ({"a": 3}, 0.9, {"a": 2}),
+    ],
+)
+def test_the_draw_is_stratified(counts: dict[str, int], share: float, in_val: dict[str, int]) -> None:
+    drawn = draw_splits(made(counts), {}, share, seed=0)
+    found = Counter(video.label for video in drawn if video.split == "val")
+    assert {label: found[label] for label in counts} == in_val
+
+
+def test_the_draw_follows_the_seed_and_not_the_order() -> None:
+    videos = made({"a": 30})
+    chosen = [
+        {video.path for video in draw_splits(given, {}, 0.2, seed) if video.split == "val"}
+        for given, seed in ((videos, 0), (videos[::-1], 0), (videos, 1))
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_groups_stay_together_also_later() -> None:
+    videos = made({"a": 40, "b": 40}, groups=8)
+    first = draw_splits(videos[::2], {}, 0.25, seed=0)
+    later = draw_splits(videos, {video.path: video.split for video in first}, 0.25, seed=0)
+    for drawn in (first, later):
+        sides: dict[str, set[str]] = {}
+        for video in drawn:
+            sides.setdefault(video.group, set()).add(video.split)
+        assert all(len(side) == 1 for side in sides.values())
+    assert Counter(v.label for v in later if v.split == "val") == {"a": 10, "b": 10}
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "group"),
+    [
+        ("a/v_run_g07_c02.mp4", r"_g(\d+)_", "07"),
+        ("a/v_run_g07_c02.mp4", r"g\d+", "g07"),
+        ("a/other.mp4", r"_g(\d+)_", "a/other.mp4"),
+    ],
+)
+def test_group_by(path: str, pattern: str, group: str) -> None:
+    assert group_of(path, pattern) == group
+
+
+def test_one_recording_on_one_side(tmp_path: Path) -> None:
+    for label in ("run", "sit"):
+        for k in range(6):
+            write_video(tmp_path / "videos" / label / f"rec{k // 2}_{k}.mp4", 3, seed=k)
+    assert prepare(tmp_path, "--group_by", r"\w+/rec\d", "--val_share", 0.3) == 0
+    splits = split_of(tmp_path)
+    for label in ("run", "sit"):
+        assert all(splits[f"{label}/rec{k}_{2 * k}.mp4"] == splits[f"{label}/rec{k}_{2 * k + 1}.mp4"] for k in range(3))
+    assert Counter(splits.values()) == {"train": 8, "val": 4}
+
+
+def test_bad_videos_are_left_out_and_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path)
+    bad = tmp_path / "videos" / "waving hand"
+    (bad / "text.mp4").write_text("this is no video")
+    write_sound(bad / "sound.mp4")
+    write_video(bad / "short.mp4", 1)  # one frame is a video
+    assert prepare(tmp_path) == 1
+    shown = capfd.readouterr().err
+    assert "text.mp4: Invalid data" in shown and "sound.mp4: no video stream" in shown
+    listed = lines(tmp_path, "train_videofolder.txt") + lines(tmp_path, "val_videofolder.txt")
+    assert len(listed) == 11 and "waving hand/short 1 0" in listed
+
+
+def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    (tmp_path / "videos" / "empty class").mkdir()
+    assert "the class folder 'empty class' has no video in it" in refusal(tmp_path)
+    (tmp_path / "videos" / "empty class").rmdir()
+    write_video(tmp_path / "videos" / "loose.mp4", 3)
+    assert "loose.mp4 lies in no class folder" in refusal(tmp_path)
+    (tmp_path / "videos" / "loose.mp4").unlink()
+    write_video(tmp_path / "videos" / "waving hand" / "it's.mkv", 3)
+    assert "rename one video of each pair" in refusal(tmp_path)
+    (tmp_path / "videos" / "waving hand" / "it's.mkv").rename(tmp_path / "videos" / "waving hand" / "# x.mkv")
+    assert prepare(tmp_path) == 0  # a # within a path begins no comment
+    shutil.rmtree(tmp_path / "dataset")
+    (tmp_path / "videos" / "waving hand").rename(tmp_path / "videos" / "#1")
+    assert "no name can" in refusal(tmp_path)
+    assert "no such file or folder" in refusal(tmp_path, videos="elsewhere")
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--name", "kinetics"], "a known data set"),
+        (["--name", "a/b"], "names a folder"),
+        (["--val_share", "1"], "--val_share 1.0"),
+        (["--group_by", "("], "not a regular expression"),
+        (["--storage", "tape"], "--storage tape"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, flags: list[str], words: str) -> None:
+    assert words in refusal(tmp_path, *flags)
+
+
+def test_a_full_disk_ends_it_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    original, saved = Image.Image.save, []
+
+    def save(self: Image.Image, *args: Any, **kwargs: Any) -> None:
+        saved.append(1)
+        if len(saved) == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    assert "No space left on device" in refusal(tmp_path)
+    folder = tmp_path / "dataset" / "mine"
+    assert not (folder / "train_videofolder.txt").exists() and not list(folder.rglob("*.partial"))
+    monkeypatch.undo()
+    assert prepare(tmp_path) == 0 and len(lines(tmp_path, "train_videofolder.txt")) == 8
+
+
+def test_interrupted_twice_it_goes_on(tmp_path: Path) -> None:
+    for k in range(12):
+        write_video(tmp_path / "videos" / "ab"[k % 2] / f"{k}.mp4", 150, (320, 240), seed=k)
+    command = [sys.executable, REPOSITORY / "tools" / "prepare_videos.py", "--videos", tmp_path / "videos"]
+    command += ["--name", "mine", "--root_dataset", tmp_path / "dataset", "-j", "2"]
+    frames = tmp_path / "dataset" / "mine" / "frames"
+    for finished in (1, 4):
+        process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while len(list(frames.glob("[ab]/[0-9]*"))) < finished and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=60)
+        assert process.returncode == 130 and "Traceback" not in shown, shown
+        assert not list(frames.rglob(".*.partial"))
+        assert all(len(list(done.iterdir())) == 150 for done in frames.glob("[ab]/*"))
+        assert not (tmp_path / "dataset" / "mine" / "train_videofolder.txt").exists()
+    assert prepare(tmp_path) == 0
+    assert len(lines(tmp_path, "train_videofolder.txt") + lines(tmp_path, "val_videofolder.txt")) == 12
+
+
+@pytest.mark.parametrize(
+    ("names", "mirror", "policy"),
+    [
+        (("turn left", "turn right"), "auto", "none"),
+        (("run", "sit"), "auto", "plain"),
+        (("turn left", "turn right"), "swap", "swap"),
+    ],
+)
+def test_dataset_toml_decides_about_mirroring(tmp_path: Path, names: tuple[str, ...], mirror: str, policy: str) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "category.txt").write_text("\n".join(names))
+    (tmp_path / "own" / "dataset.toml").write_text(f'mirror = "{mirror}"\n')
+    data = resolve("own", tmp_path)
+    assert data.mirror == policy
+    assert ("'turn left' names a side" in data.mirror_because) == (policy == "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("miror = 'none'", r"unknown key 'miror' \(did you mean mirror\?\)"),
+        ("mirror = 'both'\nstorage = 1", "mirror = 'both': expected none, plain, swap or auto; storage = 1"),
+        ("mirror = none", "cannot be read as TOML"),
+    ],
+)
+def test_faulty_dataset_toml(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "dataset.toml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        resolve("own", tmp_path)

@@ -140,7 +140,7 @@ def prepare(args: argparse.Namespace, data: DataSource, network: TSN, place: Pla
     name = args.store_name or (start.resumed.training["name"] if start.resumed else run_name(args))
     if start.resumed and args.suffix and not name.endswith(args.suffix):
         logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
-    training_clips = clips(args, data, "train")
+    training_clips = clips(args, data, "train", place)
     share = place.share_of_batch(args.batch_size)
     precision, rate = choose_precision(args.amp, place.device), scaled_rate(args)
     optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)
@@ -229,7 +229,7 @@ def tune(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
     return Start(fresh=matched.fresh, classifier_lr5=fresh_classifier and not args.no_fc_lr5)
 
 
-def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoClips:
+def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode, place: Place) -> VideoClips:
     """The training or the validation list as clips."""
     options = ClipOptions(
         segments=args.num_segments,
@@ -241,14 +241,15 @@ def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode) -> VideoCl
         seed=args.seed,
     )
     storage = open_storage(data, args.decoder)
-    records = listed(data, storage, data.train_list if mode == "train" else data.val_list)
+    with place.main_first():  # which may look through all videos, and keep what it finds
+        records = listed(data, storage, data.train_list if mode == "train" else data.val_list)
     return VideoClips(records, storage, mode, options)
 
 
 def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) -> DataLoader[Batch]:
     """This process's share of the validation list."""
     share = place.share_of_batch(args.batch_size)
-    return eval_loader(clips(args, data, "val"), share, args.workers, place.rank, place.world_size)
+    return eval_loader(clips(args, data, "val", place), share, args.workers, place.rank, place.world_size)
 
 
 def start_fex_from_data(

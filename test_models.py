@@ -84,7 +84,9 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, place:
     given, modality = chosen(args.test_list, index), network.options.modality
     data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_of(args, modality))
     storage = open_storage(data, args.decoder)
-    records = listed(data, storage, data.val_list, unlabelled_too=True)[: args.max_num if args.max_num > 0 else None]
+    with place.main_first():  # which may look through all videos, and keep what it finds
+        records = listed(data, storage, data.val_list, unlabelled_too=True)
+    records = records[: args.max_num if args.max_num > 0 else None]
     options = view_options(args, checkpoint, network)
     model = InPrecision(network, choose_precision(args.amp, place.device))
     at_once = args.views_per_forward

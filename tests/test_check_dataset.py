@@ -17,6 +17,7 @@ from programs import evaluate, python, train
 
 from ops.data.catalog import resolve
 from ops.data.fingerprint import differences, fingerprint
+from ops.data.records import VideoRecord
 from ops.data.storages import open_storage
 from ops.errors import InputError
 from tools import check_dataset
@@ -231,3 +232,17 @@ def test_checkpoints_and_logs_carry_it_and_differences_are_shown(root: Path, cap
 def test_wrong_options(root: Path) -> None:
     with pytest.raises(InputError, match="--jobs 0"):
         check(root, "--jobs", 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "most", "chosen"),
+    [
+        ([0, 0, 0, 1, 2], 4, [0, 3, 4, 1]),
+        (range(10), 5, [0, 2, 4, 6, 8]),
+        ([0, 0], 5, [0, 1]),
+        ([], 5, []),
+    ],
+)
+def test_the_contact_sheet_shows_as_many_classes_as_it_can(labels: list[int], most: int, chosen: list[int]) -> None:
+    records = [VideoRecord(f"v{place}", 1, label) for place, label in enumerate(labels)]
+    assert check_dataset.spread_over_classes(records, most) == [records[place] for place in chosen]

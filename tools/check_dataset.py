@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import torch
@@ -245,9 +245,7 @@ def draw_balance(report: Report, data: DataSource, file: Path) -> None:
 
 def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage, file: Path) -> None:
     """Some frames of training videos of as many classes as fit, with their labels."""
-    first_of = {record.label: record for record in reversed(train)}
-    chosen = [first_of[label] for label in sorted(first_of)]
-    chosen = (chosen[:: max(1, len(chosen) // SHEET_VIDEOS)] + list(train))[:SHEET_VIDEOS]
+    chosen = spread_over_classes(train, SHEET_VIDEOS)
     figure = Figure(figsize=(1.8 * SHEET_FRAMES, 1.6 * max(1, len(chosen))), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(max(1, len(chosen)), SHEET_FRAMES, squeeze=False)
@@ -256,7 +254,8 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
     for row, record in zip(grid, chosen, strict=False):
         label = data.categories[record.label] if record.label != UNLABELLED else "no label"
         title = f"{shorten(label)}: {shorten(record.path)}, {record.num_frames} frames"
-        row[0].set_title(title, fontsize=8, loc="left")
+        title = f"{shorten(label)}: {shorten(record.path)}, {record.num_frames} frames"
+        row[0].text(0, 1.04, title, fontsize=8, transform=row[0].transAxes, in_layout=False)
         numbers = sorted(set(val_indices(record.num_frames, SHEET_FRAMES, 1)))
         try:
             frames = storage.read(record, numbers)  # (L, c, H, W)
@@ -267,6 +266,17 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
             pixels = frame.permute(1, 2, 0).numpy()  # (H, W, c)
             axes.imshow(pixels if pixels.shape[2] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=255)
     save(figure, file)
+
+
+def spread_over_classes(records: Sequence[VideoRecord], most: int) -> list[VideoRecord]:
+    """At most so many videos: of as many classes as fit, spread over them all, then a second of each and so on."""
+    by_class: dict[int, list[VideoRecord]] = defaultdict(list)
+    for record in records:
+        by_class[record.label].append(record)
+    labels = sorted(by_class)
+    labels = labels[:: max(1, len(labels) // most)]
+    rounds = zip_longest(*(by_class[label] for label in labels))
+    return [record for turn in rounds for record in turn if record is not None][:most]
 
 
 def shorten(text: str, most: int = 40) -> str:

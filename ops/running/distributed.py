@@ -88,6 +88,17 @@ class Place:
         if self.world_size > 1:
             dist.barrier()
 
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main process does what follows, then the others: what it leaves in a file, they find."""
+        if not self.is_main:
+            self.wait()
+        try:
+            yield
+        finally:
+            if self.is_main:
+                self.wait()
+
 
 @contextmanager
 def joined(gpus: list[int] | None) -> Iterator[Place]:

@@ -12,9 +12,9 @@ and a --template other than the usual are noted in dataset.toml, so that trainin
 What is missing. A video that is not there, or whose frames have a gap, is left out of the lists and named in
 missing.txt. If nothing at all is found, nothing is written.
 
-Official files: Something-Something V1 and Jester *-labels.csv, *-train.csv, *-validation.csv; V2 *labels.json,
-*train.json, *validation.json; Kinetics *train*.csv, *val*.csv; UCF101 classInd.txt, trainlist01.txt, testlist01.txt;
-HMDB51 CLASS_test_split1.txt; Diving48 *vocab*.json, *train.json, *test.json.
+Official files: Something-Something V1 and Jester *labels.csv, *train.csv, *validation.csv; V2 *labels.json,
+*train.json, *validation.json; Kinetics *train*.csv, *val*.csv, or .json; UCF101 classInd.txt, trainlist01.txt,
+testlist01.txt; HMDB51 CLASS_test_split1.txt; Diving48 *vocab*.json, *train.json, *test.json.
 
 Exit status: 0 all found, 1 some missing, 2 wrong input, 130 interrupted.
 """
@@ -26,15 +26,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.data.catalog import CATALOG, DESCRIPTION
+from ops.data.catalog import CATALOG, DESCRIPTION, read_description
 from ops.data.parallel import in_parallel, usable_cores
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, reported
@@ -44,6 +44,7 @@ from tools.vid2img import CLASS_FILE, TEMPLATE, documented_parser, write_whole
 CHUNK = 256  # folders counted by a process at a time
 SHOWN = 10  # missing videos that are named on the terminal; all are in missing.txt
 
+Names = tuple[str, ...]  # that a clip may have
 # A clip's name in the list and its number of frames (0: a video file), or why it is left out.
 Found = tuple[str, int] | str
 
@@ -51,19 +52,26 @@ Found = tuple[str, int] | str
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, look, write; the exit status."""
     args = parse(argv)
-    official = read_official(args.dataset, args.labels)
+    try:
+        return run(args)
+    except OSError as fault:
+        raise InputError(f"{fault}. Mend it and give the same command again") from fault
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the options say; the exit status."""
     folder = Path(args.root_dataset) / args.dataset
-    media = args.frames or args.videos
+    read_description(folder / DESCRIPTION)  # what is wrong with it is said before anything is counted or written
+    official = read_official(args.dataset, args.labels)
+    key, kind, media = ("frames", "videofolder", args.frames) if args.frames else ("videos", "videos", args.videos)
     found = look_for(official.lists, media, args.template if args.frames else "", args.jobs)
     if not any(isinstance(result, tuple) for results in found.values() for result in results):
-        raise InputError(nothing_found(media, official.lists))
+        raise InputError(f"--{key} {media}: {nothing_found(media, official.lists, found)}")
     write_whole(folder / CLASS_FILE, "".join(f"{name}\n" for name in official.categories))
     for name, clips in official.lists.items():
-        split, _, mark = name.partition("_")
-        kind = "videofolder" if args.frames else "videos"
-        write_list(folder / f"{split}_{kind}{'_' * bool(mark)}{mark}.txt", clips, found[name])
-    kind = "frames" if args.frames else "videos"
-    note(folder, kind, "" if media.resolve() == (folder / kind).resolve() else str(media.resolve()))
+        split, line, mark = name.partition("_")
+        write_list(folder / f"{split}_{kind}{line}{mark}.txt", clips, found[name])
+    note(folder, key, "" if media.resolve() == (folder / key).resolve() else str(media.resolve()))
     if args.frames:
         note(folder, "template", "" if args.template == CATALOG[args.dataset].template else args.template)
     return report_missing(folder / "missing.txt", [r for results in found.values() for r in results])
@@ -105,18 +113,40 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def look_for(lists: dict[str, list[Clip]], media: Path, template: str, jobs: int) -> dict[str, list[Found]]:
     """What became of every clip of every list. Without `template`, video files are looked for."""
-    names = iter(dict.fromkeys(clip.names for clips in lists.values() for clip in clips))
-    chunks = list(iter(lambda: tuple(islice(names, CHUNK)), ()))
-    found: dict[tuple[str, ...], Found] = {}
-    with closing(in_parallel(partial(look, media=media, template=template), chunks, jobs, "chunk")) as seen:
-        for chunk, results in seen:
-            found.update(zip(chunk, results, strict=True))
+    names = list(dict.fromkeys(clip.names for clips in lists.values() for clip in clips))
+    found = dict(look_for_frames(names, media, template, jobs) if template else look_for_videos(names, media))
     return {name: [found[clip.names] for clip in clips] for name, clips in lists.items()}
 
 
-def look(chunk: Sequence[tuple[str, ...]], media: Path, template: str) -> list[Found]:
-    """The first of each clip's names that is there."""
-    find = partial(count_frames, template=template) if template else find_file
+def look_for_frames(names: Sequence[Names], media: Path, template: str, jobs: int) -> Iterator[tuple[Names, Found]]:
+    """Each clip's names with its folder and number of frames, counted by several processes."""
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    with closing(in_parallel(partial(count_chunk, media=media, template=template), chunks, jobs, "chunk")) as counted:
+        for chunk, results in counted:
+            yield from zip(chunk, results, strict=True)
+
+
+def look_for_videos(names: Sequence[Names], media: Path) -> Iterator[tuple[Names, Found]]:
+    """Each clip's names with its file. A folder is listed once, instead of every extension tried."""
+    listed = cache(partial(videos_in, media))
+    for candidates in names:
+        parts = (name.rpartition("/") for name in candidates)
+        there = ((folder + slash + file, 0) for folder, slash, stem in parts if (file := listed(folder).get(stem)))
+        yield candidates, next(there, f"{candidates[0]}: missing")
+
+
+def videos_in(media: Path, folder: str) -> dict[str, str]:
+    """The video files of a folder below `media`, by their names without extension; none if there is no such folder."""
+    try:
+        files = sorted((entry.name for entry in os.scandir(media / folder) if entry.is_file()), reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {Path(file).stem: file for file in files if Path(file).suffix.lower() in EXTENSIONS}
+
+
+def count_chunk(chunk: Sequence[Names], media: Path, template: str) -> list[Found]:
+    """Of each clip the first of its names that is there."""
+    find = partial(count_frames, template=template)
     return [next((r for name in names if (r := find(media, name))), f"{names[0]}: missing") for names in chunk]
 
 
@@ -135,29 +165,31 @@ def count_frames(media: Path, name: str, template: str) -> Found:
     return name, count
 
 
-def find_file(media: Path, name: str) -> Found:
-    """A video file's name with its extension; empty if it is not there."""
-    for extension in sorted(EXTENSIONS):
-        if (media / (name + extension)).is_file():
-            return name + extension, 0
-    return ""
-
-
-def nothing_found(media: Path, lists: dict[str, list[Clip]]) -> str:
-    """Where it was looked, and what is there instead."""
+def nothing_found(media: Path, lists: dict[str, list[Clip]], found: dict[str, list[Found]]) -> str:
+    """Where it was looked, and what is there instead; or what is wrong with what was found."""
+    results = [result for results in found.values() for result in results if isinstance(result, str)]
+    if damaged := [result for result in results if not result.endswith(": missing")]:
+        return f"none of the {len(results)} videos is usable: {damaged[0]}. Make the frames anew, or give --template"
     wanted = next(clip for clips in lists.values() for clip in clips)
     there = sorted(entry.name for entry in islice(os.scandir(media), 1000))[:3]
     return (
-        f"{media}: none of the {sum(map(len, lists.values()))} videos is there. Looked for "
-        f"{' or '.join(str(media / name) for name in wanted.names)}; the folder holds {', '.join(there) or 'nothing'}"
+        f"none of the {len(results)} videos is there. Looked for "
+        f"{' or '.join(str(media / name) for name in wanted.names)}; the folder holds {', '.join(there) or 'nothing'}. "
+        "Give the folder that they lie in"
     )
 
 
 def write_list(path: Path, clips: Sequence[Clip], found: Sequence[Found]) -> None:
     """The lines of those that are there."""
     there = [(clip, result) for clip, result in zip(clips, found, strict=True) if isinstance(result, tuple)]
-    write_whole(path, "".join(f"{name} {f'{count} ' * bool(count)}{c.label}\n" for c, (name, count) in there))
+    lines = (f"{in_list(name)} {f'{count} ' * bool(count)}{clip.label}\n" for clip, (name, count) in there)
+    write_whole(path, "".join(lines))
     print(f"{path}: {len(there)} of {len(clips)} videos", file=sys.stderr)
+
+
+def in_list(name: str) -> str:
+    """A path as it stands in a list, where a line that begins with # is a comment. HMDB51 has such names."""
+    return f"./{name}" if name.startswith("#") else name
 
 
 def report_missing(file: Path, found: Iterable[Found]) -> int:
@@ -173,14 +205,15 @@ def report_missing(file: Path, found: Iterable[Found]) -> int:
 
 
 def note(folder: Path, key: str, value: str) -> None:
-    """Notes in dataset.toml what differs from the usual; an empty `value` takes the note away."""
+    """Notes in dataset.toml what differs from the usual; an empty `value` takes the note away. Other lines stay."""
     file = folder / DESCRIPTION
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    kept = [line for line in lines if not re.match(rf"\s*{key}\s*=", line)]
-    if value:
-        kept.insert(0, f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    if kept != lines:
-        write_whole(file, "".join(f"{line}\n" for line in kept))
+    before = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    tables = next((at for at, line in enumerate(before) if line.lstrip().startswith("[")), len(before))
+    at = next((at for at, line in enumerate(before[:tables]) if re.match(rf'\s*"?{key}"?\s*=', line)), None)
+    line = [f"{key} = {json.dumps(value, ensure_ascii=False)}"] if value else []
+    after = line + before if at is None else before[:at] + line + before[at + 1 :]
+    if after != before:
+        write_whole(file, "".join(f"{line}\n" for line in after))
 
 
 if __name__ == "__main__":

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ops.data.catalog import CATALOG
 from ops.data.records import UNLABELLED, read_categories
 from ops.errors import InputError
 
 SHOWN_FAULTS = 20
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Clip:
     label: int = UNLABELLED
 
 
-@dataclass
+@dataclass(frozen=True)
 class Official:
     """Class names in label order, and the clips of `train`, `val` and, if there is one, `test`.
 
@@ -38,7 +41,10 @@ class Official:
 
 def read_official(dataset: str, folder: Path) -> Official:
     """The official files of `dataset` in `folder`. Raises InputError for what is missing or malformed."""
-    return READERS[dataset](Source(dataset, folder))
+    official = READERS[dataset](Source(dataset, folder))
+    if twice := [name for name in official.categories if official.categories.count(name) > 1]:
+        raise InputError(f"--labels {folder}: class name {twice[0]!r} stands twice; expected each once")
+    return official
 
 
 @dataclass
@@ -89,26 +95,53 @@ class Faults:
             raise InputError("\n".join([f"{self.file} is malformed:", *self.found[:SHOWN_FAULTS], *more]))
 
 
-def text_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that are not blank, numbered from 1."""
+def read_text(file: Path) -> str:
+    """A UTF-8 file's text, without a byte-order mark."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield number, line.strip()
+
+
+def text_lines(file: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, numbered from 1."""
+    lines = enumerate(read_text(file).split("\n"), start=1)
+    return not_empty(file, [(number, line.strip()) for number, line in lines if line.strip()])
+
+
+def csv_rows(file: Path, delimiter: str) -> list[tuple[int, list[str]]]:
+    """The cells of the lines of a CSV file that are not blank, and the lines' numbers from 1."""
+    reader = csv.reader(io.StringIO(read_text(file)), delimiter=delimiter)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{file}:{reader.line_num}: cannot be read as CSV: {error}") from error
+    return not_empty(file, [(number, row) for number, row in rows if row not in ([], [""])])
+
+
+def not_empty(file: Path, entries: list[Entry]) -> list[Entry]:
+    """The entries of a file, of which there must be some."""
+    if not entries:
+        raise InputError(f"{file}: no entry in it; download it again")
+    return entries
 
 
 def json_content(file: Path, kind: type, what: str) -> Any:
     """A JSON file's content, of this kind."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):
         raise InputError(f"{file}: expected {what}")
     return content
+
+
+def json_entries(file: Path, key: str) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON list, numbered from 1, each with something under `key`: else it is an empty object."""
+    entries = not_empty(file, json_content(file, list, "a list of videos"))
+    named = [entry if isinstance(entry, dict) and entry.get(key) not in (None, "") else {} for entry in entries]
+    return list(enumerate(named, start=1))
 
 
 def numbered(names: Sequence[str]) -> dict[str, int]:
@@ -118,27 +151,37 @@ def numbered(names: Sequence[str]) -> dict[str, int]:
 
 def twenty_bn(source: Source) -> Official:
     """Something-Something V1 and Jester: `id;class name` lines, a class name a line, `id` lines of the test."""
-    categories = read_categories(source.find("*labels.csv"))
-    official = Official(categories)
+    file = source.find("*labels.csv")
+    read_categories(file)  # it says what is wrong with the lines
+    official = Official([row[0] for _, row in csv_rows(file, ";")])
+    labels = numbered(official.categories)
     for name, pattern in (("train", "*train.csv"), ("val", "*validation.csv")):
-        official.lists[name] = _pairs(source.find(pattern), numbered(categories))
+        official.lists[name] = _pairs(source.find(pattern), labels)
     if test := source.find_if_any("*test.csv"):
-        official.lists["test"] = [Clip((line.split(";")[0],)) for _, line in text_lines(test)]
+        official.lists["test"] = _ids(test)
     return official
 
 
 def _pairs(file: Path, labels: dict[str, int]) -> list[Clip]:
     clips = []
     with Faults(file) as faults:
-        for number, line in text_lines(file):
-            name, separator, category = line.partition(";")
-            if not separator:
-                faults.add(number, f"expected `id;class name`: {line!r}")
-            elif category.strip() not in labels:
-                faults.add(number, f"class {category.strip()!r} is not among the labels")
+        for number, row in csv_rows(file, ";"):
+            if len(row) != 2 or not all(row):
+                faults.add(number, f"expected `id;class name`: {';'.join(row)!r}")
+            elif row[1] not in labels:
+                faults.add(number, f"class {row[1]!r} is not among the labels")
             else:
-                clips.append(Clip((name,), labels[category.strip()]))
+                clips.append(Clip((row[0],), labels[row[1]]))
     return clips
+
+
+def _ids(file: Path) -> list[Clip]:
+    rows = csv_rows(file, ";")
+    with Faults(file) as faults:
+        for number, row in rows:
+            if not row[0]:
+                faults.add(number, f"expected `id`: {';'.join(row)!r}")
+    return [Clip((row[0],)) for _, row in rows]
 
 
 def something_v2(source: Source) -> Official:
@@ -162,12 +205,11 @@ def something_v2(source: Source) -> Official:
 def _templates(file: Path, order: dict[str, int], labelled: bool) -> list[Clip]:
     clips = []
     with Faults(file) as faults:
-        for place, entry in enumerate(json_content(file, list, "a list of videos"), start=1):
-            if not isinstance(entry, dict) or "id" not in entry or (labelled and "template" not in entry):
-                faults.add(place, f"expected an object with id{' and template' * labelled}: {str(entry)[:80]}")
-                continue
-            category = re.sub(r"[\[\]]", "", str(entry["template"])) if labelled else ""
-            if labelled and category not in order:
+        for place, entry in json_entries(file, "id"):
+            category = re.sub(r"[\[\]]", "", str(entry.get("template", ""))) if labelled else ""
+            if not entry or (labelled and not category):
+                faults.add(place, f"expected an object with id{' and template' * labelled}")
+            elif labelled and category not in order:
                 faults.add(place, f"class {category!r} is not among the labels")
             else:
                 clips.append(Clip((str(entry["id"]),), order.get(category, UNLABELLED)))
@@ -175,39 +217,58 @@ def _templates(file: Path, order: dict[str, int], labelled: bool) -> list[Clip]:
 
 
 def kinetics(source: Source) -> Official:
-    """CSV: label,youtube_id,time_start,time_end,split. The classes are those of the training file, sorted."""
-    files = {"train": source.find("*train*.csv"), "val": source.find("*val*.csv")}
-    if test := source.find_if_any("*test*.csv"):
+    """CSV: label,youtube_id,time_start,time_end,split; or JSON. The classes are those of the training file, sorted."""
+    files = {name: source.find(f"*{name}*.csv", f"*{name}*.json") for name in ("train", "val")}
+    if test := source.find_if_any("*test*.csv", "*test*.json"):
         files["test"] = test
-    rows = {name: _kinetics_rows(file) for name, file in files.items()}
-    categories = sorted({category for category, _ in rows["train"] if category})
-    labels = numbered(categories)
-    official = Official(categories)
+    rows = {name: not_empty(file, _kinetics_rows(file)) for name, file in files.items()}
+    official = Official(sorted({row["label"] for _, row in rows["train"] if row.get("label")}))
+    labels = numbered(official.categories)
     for name, file in files.items():
-        if unknown := [category for category, _ in rows[name] if category and category not in labels]:
-            raise InputError(f"{file}: class {unknown[0]!r} is not in {files['train']}")
-        official.lists[name] = [
-            Clip(_kinetics_names(category, clip), labels.get(category, UNLABELLED)) for category, clip in rows[name]
-        ]
+        official.lists[name] = _kinetics_clips(file, rows[name], labels, labelled=name != "test")
     return official
 
 
-def _kinetics_rows(file: Path) -> list[tuple[str, tuple[str, str]]]:
-    """(class name, (id, id with its seconds)) of every line."""
-    rows = []
-    with Faults(file) as faults, file.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened)
-        if not {"youtube_id", "time_start", "time_end"} <= set(reader.fieldnames or ()):
-            raise InputError(f"{file}: expected the header label,youtube_id,time_start,time_end,split")
-        for row in reader:
+def _kinetics_rows(file: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The columns of every line, or of every entry of the JSON form, by the names they have in the CSV."""
+    if file.suffix == ".json":
+        content = json_content(file, dict, "an object of videos by their youtube_id")
+        return [(place, _kinetics_row(*entry)) for place, entry in enumerate(content.items(), start=1)]
+    (_, header), *rows = csv_rows(file, ",")
+    if not {"youtube_id", "time_start", "time_end"} <= set(header):
+        raise InputError(f"{file}: expected the header label,youtube_id,time_start,time_end,split")
+    return [(number, dict(zip(header, row, strict=False))) for number, row in rows]  # a short row is found faulty
+
+
+def _kinetics_row(name: str, entry: Any) -> dict[str, Any]:
+    try:
+        said = entry["annotations"]
+        start, end = said["segment"]
+        return {"youtube_id": name, "label": str(said.get("label", "")), "time_start": start, "time_end": end}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {"youtube_id": name}
+
+
+def _kinetics_clips(
+    file: Path, rows: Sequence[tuple[int, dict[str, Any]]], labels: dict[str, int], labelled: bool
+) -> list[Clip]:
+    clips = []
+    with Faults(file) as faults:
+        for place, row in rows:
+            name, category = row.get("youtube_id"), row.get("label", "")
             try:
                 start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
-            except (TypeError, ValueError):
-                faults.add(reader.line_num, "time_start and time_end are not both numbers")
+            except (KeyError, OverflowError, TypeError, ValueError):
+                faults.add(place, "time_start and time_end are not both numbers")
                 continue
-            name = row["youtube_id"]
-            rows.append((row.get("label") or "", (name, f"{name}_{start:06d}_{end:06d}")))
-    return rows
+            if not name:
+                faults.add(place, "no youtube_id")
+            elif category not in labels and (category or labelled):
+                faults.add(place, f"class {category!r} is not in the training file" if category else "no label")
+            else:
+                timed = f"{name}_{start:06d}_{end:06d}"
+                clips.append(Clip(_kinetics_names(category, (name, timed)), labels.get(category, UNLABELLED)))
+    return clips
 
 
 def _kinetics_names(category: str, clip: tuple[str, str]) -> tuple[str, ...]:
@@ -229,11 +290,11 @@ def ucf101(source: Source) -> Official:
             categories.append(name)
     official = Official(categories)
     for split, mark in ((1, ""), (2, "_split2"), (3, "_split3")):
+        if split > 1 and not source.find_if_any(f"trainlist{split:02d}.txt", f"testlist{split:02d}.txt"):
+            continue
         for name, kind in (("train", "train"), ("val", "test")):
-            wanted = f"{kind}list{split:02d}.txt"
-            listed = source.find(wanted) if split == 1 else source.find_if_any(wanted)
-            if listed:
-                official.lists[name + mark] = _ucf101_clips(listed, numbered(categories))
+            listed = source.find(f"{kind}list{split:02d}.txt")
+            official.lists[name + mark] = _ucf101_clips(listed, numbered(categories))
     return official
 
 
@@ -241,11 +302,15 @@ def _ucf101_clips(file: Path, labels: dict[str, int]) -> list[Clip]:
     clips = []
     with Faults(file) as faults:
         for number, line in text_lines(file):
-            path = Path(re.sub(r"\s+\d+$", "", line))
-            if path.parent.name not in labels:
+            name, place = re.findall(r"^(.*?)(?:\s+(\d+))?$", line)[0]
+            path = Path(name)
+            category = path.parent.name
+            if category not in labels:
                 faults.add(number, f"expected `class/video.avi`, of a class of classInd.txt: {line!r}")
+            elif place and int(place) != labels[category] + 1:
+                faults.add(number, f"{category} has the number {labels[category] + 1} in classInd.txt: {line!r}")
             else:
-                clips.append(Clip((f"{path.parent.name}/{path.stem}", path.stem), labels[path.parent.name]))
+                clips.append(Clip((f"{category}/{path.stem}", path.stem), labels[category]))
     return clips
 
 
@@ -289,10 +354,10 @@ def diving48(source: Source) -> Official:
         file = source.find(pattern)
         official.lists[name] = []
         with Faults(file) as faults:
-            for place, entry in enumerate(json_content(file, list, "a list of videos"), start=1):
-                label = entry.get("label") if isinstance(entry, dict) else None
-                if not isinstance(label, int) or not 0 <= label < len(categories) or "vid_name" not in entry:
-                    faults.add(place, f"expected vid_name and a label in 0..{len(categories) - 1}: {str(entry)[:80]}")
+            for place, entry in json_entries(file, "vid_name"):
+                label = entry.get("label")
+                if not isinstance(label, int) or not 0 <= label < len(categories):
+                    faults.add(place, f"expected vid_name and a label in 0..{len(categories) - 1}")
                 else:
                     official.lists[name].append(Clip((str(entry["vid_name"]),), label))
     return official

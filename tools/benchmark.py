@@ -35,7 +35,8 @@ from ops.data.storages.video import decode_pyav, decode_torchcodec, torchcodec_f
 from ops.data.videofile import FrameTable, frames, scan
 from ops.errors import InputError, reported
 from ops.running.runlog import environment
-from tools.vid2img import documented_parser, find_videos, write_whole
+from tools.options import documented_parser
+from tools.vid2img import find_videos, write_whole
 
 FRAMES = 8
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -39,7 +38,7 @@ from ops import names
 from ops.data.catalog import CATALOG, DataSource, resolve
 from ops.data.decode import FrameError
 from ops.data.fingerprint import MISSING, content_of, fingerprint
-from ops.data.parallel import in_parallel, stop_if_told, usable_cores
+from ops.data.parallel import in_parallel, stop_if_told
 from ops.data.records import UNLABELLED, VideoRecord
 from ops.data.sampling import val_indices
 from ops.data.storages import STORAGES, Storage, listed
@@ -47,7 +46,8 @@ from ops.data.storages.checked import Checked
 from ops.data.storages.video import VideoFiles
 from ops.errors import InputError, reported
 from ops.files import whole
-from tools.vid2img import documented_parser, write_whole
+from tools.options import add_jobs, add_root, common_faults, documented_parser
+from tools.vid2img import write_whole
 
 CHUNK = 32  # videos checked by a process at a time
 SHOWN = 20  # errors, and warnings, that are named on the terminal; all are in the report
@@ -87,18 +87,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = documented_parser(__doc__)
     add = parser.add_argument
     add("dataset", help=f"{', '.join(CATALOG)}, or one of your own")
-    root = os.environ.get("FEXNET_DATASETS", "dataset")
-    add("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    add_root(parser)
     add("--modality", default="RGB", choices=names.MODALITIES, help="RGB, Flow or RGBDiff (RGB)")
     add("--storage", choices=names.STORAGES, help="frames or video (as dataset.toml says, or frames)")
     for flag, what in (("train_list", "FILE"), ("val_list", "FILE"), ("root_path", "DIR")):
         add(f"--{flag}", metavar=what, help="instead of the data set's own")
     add("--decode", action="store_true", help="decode every frame")
     add("--report", type=Path, metavar="DIR", help="where the report goes (report/check_NAME)")
-    add("-j", "--jobs", type=int, default=usable_cores(), help="videos at a time (one a processor)")
+    add_jobs(parser)
     args = parser.parse_args(argv)
-    if args.jobs < 1:
-        raise InputError(f"--jobs {args.jobs}: at least 1")
+    if faults := common_faults(args):
+        raise InputError("; ".join(faults))
     return args
 
 

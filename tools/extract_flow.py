@@ -45,12 +45,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.data.catalog import CATALOG, DataSource, resolve, unknown
 from ops.data.decode import decode_frame
 from ops.data.modalities import FLOW_PREFIXES
-from ops.data.parallel import in_parallel, stop_if_told, usable_cores
+from ops.data.parallel import in_parallel, stop_if_told
 from ops.data.records import VideoRecord
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, reported
-from tools.vid2img import documented_parser, find_videos, plan_jobs, read_settings, write_whole
+from tools.options import add_jobs, add_look, add_root, common_faults, documented_parser
+from tools.vid2img import find_videos, plan_jobs, read_settings, write_whole
 from tools.video_frames import DISK_FAULTS, Outcome, partial_folder, scale_down, upright_frames
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
@@ -100,17 +101,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = documented_parser(__doc__)
     add = parser.add_argument
     add("dataset", nargs="?", help=f"a data set: {', '.join(CATALOG)}")
-    root = os.environ.get("FEXNET_DATASETS", "dataset")
-    add("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    add_root(parser)
     add("--videos", type=Path, metavar="DIR", help="folder of videos, or one video")
     add("--frames", type=Path, metavar="DIR", help="folder of folders of frames")
     add("--flow", type=Path, metavar="DIR", help="where the folders of flow go")
     add("--method", default="tvl1", help="tvl1 or dis (tvl1)")
     add("--form", default="pairs", help="pairs or packed (pairs)")
     add("--bound", type=float, default=20.0, metavar="PIXELS", help="the largest motion (20)")
-    add("--short_side", type=int, default=256, metavar="PIXELS", help="scale frames down to this; 0 keeps them (256)")
-    add("--quality", type=int, default=95, help="of the JPEG files (95)")
-    add("-j", "--jobs", type=int, default=usable_cores(), help="videos at a time (one a processor)")
+    add_look(parser)
+    add_jobs(parser)
     args = parser.parse_args(argv)
 
     faults = [
@@ -126,12 +125,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         faults.append("--flow DIR says where the flow of --videos or --frames goes; a data set has its own place")
     if not 0 < args.bound < float("inf"):
         faults.append(f"--bound {args.bound}: expected pixels, above 0")
-    if args.short_side < 0:
-        faults.append(f"--short_side {args.short_side}: pixels, or 0 to keep the size")
-    if not 1 <= args.quality <= 100:
-        faults.append(f"--quality {args.quality}: between 1 and 100")
-    if args.jobs < 1:
-        faults.append(f"--jobs {args.jobs}: at least 1")
+    faults += common_faults(args)
     if faults:
         raise InputError("; ".join(faults))
     return args

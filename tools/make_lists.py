@@ -35,11 +35,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.data.catalog import CATALOG, DESCRIPTION, read_description
-from ops.data.parallel import in_parallel, usable_cores
+from ops.data.parallel import in_parallel
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, reported
 from tools.official_labels import READERS, Clip, read_official
-from tools.vid2img import CLASS_FILE, TEMPLATE, documented_parser, write_whole
+from tools.options import add_jobs, add_root, common_faults, documented_parser
+from tools.vid2img import CLASS_FILE, TEMPLATE, write_whole
 
 CHUNK = 256  # folders counted by a process at a time
 SHOWN = 10  # missing videos that are named on the terminal; all are in missing.txt
@@ -85,13 +86,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--labels", type=Path, required=True, metavar="DIR", help="folder of the official label files")
     add("--frames", type=Path, metavar="DIR", help="folder of the folders of frames")
     add("--videos", type=Path, metavar="DIR", help="folder of the video files")
-    root = os.environ.get("FEXNET_DATASETS", "dataset")
-    add("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    add_root(parser)
     add("--template", default="{:05d}.jpg", help="name of a frame, counted from 1 ({:05d}.jpg)")
-    add("-j", "--jobs", type=int, default=usable_cores(), help="processes that count frames (one a processor)")
+    add_jobs(parser, "processes that count frames")
     args = parser.parse_args(argv)
 
-    faults = []
+    faults = common_faults(args)
     if args.dataset not in READERS:
         how = CATALOG[args.dataset].how_to_get if args.dataset in CATALOG else f"known are {', '.join(READERS)}"
         faults.append(f"data set {args.dataset}: has no official files{did_you_mean(args.dataset, READERS)}; {how}")
@@ -104,8 +104,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     ]
     if not TEMPLATE.fullmatch(args.template):
         faults.append(f"--template {args.template!r}: a JPEG file name with one number in it, as {{:05d}}.jpg")
-    if args.jobs < 1:
-        faults.append(f"--jobs {args.jobs}: at least 1")
     if faults:
         raise InputError("; ".join(faults))
     return args
@@ -183,7 +181,10 @@ def write_list(path: Path, clips: Sequence[Clip], found: Sequence[Found]) -> Non
     """The lines of those that are there."""
     there = [(clip, result) for clip, result in zip(clips, found, strict=True) if isinstance(result, tuple)]
     lines = (f"{in_list(name)} {f'{count} ' * bool(count)}{clip.label}\n" for clip, (name, count) in there)
-    write_whole(path, "".join(lines))
+    if there:
+        write_whole(path, "".join(lines))
+    else:  # an empty list would be an error wherever it is read
+        path.unlink(missing_ok=True)
     print(f"{path}: {len(there)} of {len(clips)} videos", file=sys.stderr)
 
 

@@ -31,7 +31,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import signal
 import sys
@@ -45,16 +44,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops import names
 from ops.data.catalog import CATALOG, DESCRIPTION, NAME
 from ops.data.opposites import default_policy
-from ops.data.parallel import usable_cores
 from ops.data.records import read_categories
 from ops.data.video_index import Indexed, index_videos
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, reported
+from tools.options import add_jobs, add_look, add_root, common_faults, documented_parser
 from tools.vid2img import (
     CLASS_FILE,
     FITS_A_LINE,
     Job,
-    documented_parser,
     extract_jobs,
     find_videos,
     refuse_shared_folders,
@@ -94,18 +92,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--videos", type=Path, required=True, metavar="DIR|CSV", help="folder of class folders, or a CSV")
     add("--name", required=True, help="of the data set")
-    root = os.environ.get("FEXNET_DATASETS", "dataset")
-    add("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    add_root(parser)
     add("--val_share", type=float, default=0.2, help="of the videos of a class, for validation (0.2)")
     add("--seed", type=int, default=0, help="of the draw (0)")
     add("--group_by", metavar="REGEX", help="what names a video's recording, in its path")
     add("--storage", default="frames", help="frames, or video: extract nothing (frames)")
-    add("--short_side", type=int, default=256, metavar="PIXELS", help="scale down to this; 0 keeps the size (256)")
-    add("--quality", type=int, default=95, help="of the JPEG files (95)")
-    add("-j", "--jobs", type=int, default=usable_cores(), help="videos at a time (one a processor)")
+    add_look(parser)
+    add_jobs(parser)
     args = parser.parse_args(argv)
 
-    faults = []
+    faults = common_faults(args)
     if args.name in CATALOG:
         faults.append(f"--name {args.name}: a known data set; choose another name, or see tools/make_lists.py for it")
     elif not NAME.fullmatch(args.name):
@@ -114,12 +110,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         faults.append(f"--val_share {args.val_share}: expected a number from 0 to below 1")
     if args.storage not in names.STORAGES:
         faults.append(f"--storage {args.storage}: expected {' or '.join(names.STORAGES)}")
-    if args.short_side < 0:
-        faults.append(f"--short_side {args.short_side}: pixels, or 0 to keep the size")
-    if not 1 <= args.quality <= 100:
-        faults.append(f"--quality {args.quality}: between 1 and 100")
-    if args.jobs < 1:
-        faults.append(f"--jobs {args.jobs}: at least 1")
     try:
         re.compile(args.group_by or "")
     except re.error as error:

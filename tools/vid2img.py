@@ -47,10 +47,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.data.parallel import in_parallel, usable_cores
+from ops.data.parallel import in_parallel
 from ops.data.records import read_categories
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, reported
+from tools.options import add_jobs, add_look, common_faults, documented_parser
 from tools.video_frames import Look, Outcome, extract, finished, partial_folder
 
 SETTINGS_FILE = "extraction.json"
@@ -78,37 +79,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
 
 
-def documented_parser(text: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a tool's own documentation."""
-    summary, details = (text or "").split("\n", 1)
-    return argparse.ArgumentParser(
-        description=summary, epilog=details.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. Raises one InputError that names every wrong option."""
     parser = documented_parser(__doc__)
     add = parser.add_argument
     add("--videos", type=Path, required=True, metavar="DIR", help="folder of videos, or one video")
     add("--frames", type=Path, required=True, metavar="DIR", help="where the folders of frames go")
-    add("--short_side", type=int, default=256, metavar="PIXELS", help="scale down to this; 0 keeps the size (256)")
-    add("--quality", type=int, default=95, help="of the JPEG files (95)")
+    add_look(parser)
     add("--template", default="{:05d}.jpg", help="name of a frame, counted from 1 ({:05d}.jpg)")
     add("--list", type=Path, metavar="FILE", help="write the list file for training here")
     add("--classes", type=Path, metavar="FILE", help="the order of the classes, one name a line")
     add("--keep_damaged", action="store_true", help="keep the frames before the damage of a damaged video")
     add("--overwrite", action="store_true", help="make the folders of these videos anew")
-    add("-j", "--jobs", type=int, default=usable_cores(), help="videos at a time (one a processor)")
+    add_jobs(parser)
     args = parser.parse_args(argv)
 
-    faults = []
-    if args.short_side < 0:
-        faults.append(f"--short_side {args.short_side}: pixels, or 0 to keep the size")
-    if not 1 <= args.quality <= 100:
-        faults.append(f"--quality {args.quality}: between 1 and 100")
-    if args.jobs < 1:
-        faults.append(f"--jobs {args.jobs}: at least 1")
+    faults = common_faults(args)
     if not TEMPLATE.fullmatch(args.template):
         faults.append(f"--template {args.template!r}: a JPEG file name with one number in it, as {{:05d}}.jpg")
     if args.list and (args.list.is_dir() or args.list.name == CLASS_FILE):

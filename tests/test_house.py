@@ -87,7 +87,12 @@ def commands(path: Path) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("document", "least"), [("README.md", 4), ("docs/usage.md", 4), ("docs/recipes.md", 3), ("docs/data.md", 20)]
 )
-def test_documented_commands_exist_and_parse(document: str, least: int) -> None:
+def test_documented_commands_exist_and_parse(
+    document: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "dataset.toml").touch()  # one's own data set, of which docs/data.md speaks
+    monkeypatch.setenv("FEXNET_DATASETS", str(tmp_path))
     found = commands(REPOSITORY / document)
     assert len(found) >= least
     for words in found:

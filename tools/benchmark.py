@@ -2,8 +2,9 @@
 
     python tools/benchmark.py decode --videos DIR
 
-decode: 8 frames of each video, evenly spread, opening included, by every decoder that is installed (PyAV, TorchCodec,
-decord), with one thread each; of the videos as they are and re-encoded with a key frame a second.
+decode: 8 frames of each video, evenly spread, opening included, by ours and every other decoder that is installed
+(TorchCodec, decord), and by decoding from the start; one thread each; of the videos as they are and re-encoded with a
+key frame a second.
 
 A row gives the median of the repeats, half the distance between their quartiles, and the ratio to ours. --json FILE
 writes the rows with the machine and the versions. Timings depend on what else the machine does; run it alone.
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def decoders(args: argparse.Namespace) -> list[Row]:
     """Our decoder against each that is installed."""
-    others: dict[str, Callable[[Path, FrameTable, Sequence[int]], object]] = {}
+    others: dict[str, Callable[[Path, FrameTable, Sequence[int]], object]] = {"from the start": decode_all}
     if fault := torchcodec_fault():
         print(f"TorchCodec is left out: {fault}", file=sys.stderr)
     else:
@@ -134,6 +135,11 @@ def spread(values: Sequence[float]) -> float:
     return (high - low) / 2
 
 
+def decode_all(video: Path, table: FrameTable, numbers: Sequence[int]) -> object:
+    """The same frames by PyAV, decoding everything from the start up to the last of them."""
+    return decode_pyav(video, FrameTable.untimed(table.num_frames), numbers)
+
+
 def decode_decord(decord: Any, video: Path, _table: FrameTable, numbers: Sequence[int]) -> object:
     """The same frames by decord, on one thread."""
     return decord.VideoReader(str(video), num_threads=1).get_batch([number - 1 for number in numbers]).asnumpy()
@@ -147,7 +153,9 @@ def keyed(video: Path, target: Path) -> None:
         stream: Any = None
         for number, frame in enumerate(frames(video)):
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"g": str(rate), "crf": "20"})
+                stream = container.add_stream(
+                    "libx264", rate=rate, options={"g": str(rate), "crf": "20", "sc_threshold": "0"}
+                )
                 stream.width, stream.height, stream.pix_fmt = frame.width // 2 * 2, frame.height // 2 * 2, "yuv420p"
             picture = frame.reformat(stream.width, stream.height, "yuv420p")
             picture.pts, picture.time_base, picture.pict_type = number, Fraction(1, rate), 0

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from conftest import SHARED
+from made_videos import turn
 from PIL import Image
 from programs import python
 
@@ -48,14 +48,6 @@ def make_video(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         container.mux(stream.encode())
     return path
-
-
-def turn(path: Path) -> None:
-    """Mark an MP4 as filmed upright: to be shown turned 90 degrees clockwise."""
-    content = bytearray(path.read_bytes())
-    matrix = content.index(b"tkhd") + 4 + 40
-    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
-    path.write_bytes(content)
 
 
 def wreck(path: Path, start: float = 0.6, stop: float = 0.7) -> Path:

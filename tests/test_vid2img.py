@@ -111,9 +111,6 @@ def test_size(tmp_path: Path, size: tuple[int, int], short_side: int, expected: 
 
 def test_rotation_is_applied(tmp_path: Path) -> None:
     turn(make_video(tmp_path / "v" / "phone.mp4", 2))
-    with av.open(str(tmp_path / "v" / "phone.mp4")) as container:
-        if not getattr(next(container.decode(video=0)), "rotation", 0):
-            pytest.skip("this PyAV does not tell the rotation")
     assert tool(tmp_path / "v", tmp_path / "f") == 0
     image = np.asarray(Image.open(tmp_path / "f" / "phone" / "00001.jpg").convert("L"))
     assert image.shape == (SIZE[0], SIZE[1])

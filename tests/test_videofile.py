@@ -73,7 +73,6 @@ def test_frames_of_the_made_videos_differ(tmp_path: Path) -> None:
     assert len(scan(tmp_path / "v.mp4").keys) == 9
 
 
-@pytest.mark.skipif(not hasattr(av.VideoFrame, "rotation"), reason="this PyAV does not tell a frame's rotation")
 def test_turned_videos_are_upright(tmp_path: Path) -> None:
     plain = all_frames(write_video(tmp_path / "plain.mp4", 3))
     turned = read(turn(write_video(tmp_path / "v.mp4", 3)), scan(tmp_path / "v.mp4"), [1, 3])

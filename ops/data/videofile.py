@@ -123,7 +123,7 @@ def frames(video: Path) -> Iterator[Any]:
 def upright(frame: Any) -> np.ndarray:
     """A frame as RGB, uint8 `(H, W, 3)`, turned as the file's rotation metadata says."""
     pixels = frame.to_ndarray(format="rgb24")
-    return np.rot90(pixels, round(getattr(frame, "rotation", 0) / 90) % 4)  # degrees counterclockwise
+    return np.rot90(pixels, round(frame.rotation / 90) % 4)  # degrees counterclockwise
 
 
 def scan(video: Path) -> FrameTable:

@@ -49,6 +49,19 @@ def turn(path: Path) -> Path:
     return path
 
 
+def cut_by_edit_list(path: Path, frames: int) -> Path:
+    """Marks the first frames of an MP4 as not to be shown, as a phone does that cuts without encoding anew."""
+    with av.open(str(path)) as container:
+        first = next(container.demux(video=0))
+        ticks, milliseconds = first.duration, round(1000 * float(first.duration * first.time_base))
+    content = bytearray(path.read_bytes())
+    edit = content.index(b"elst") + 12  # after version and flags, and the number of edits
+    duration, start = struct.unpack_from(">ii", content, edit)
+    struct.pack_into(">ii", content, edit, duration - frames * milliseconds, start + frames * ticks)
+    path.write_bytes(content)
+    return path
+
+
 def write_sound(path: Path) -> Path:
     """A file with sound and no picture."""
     with av.open(str(path), "w") as container:

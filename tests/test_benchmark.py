@@ -12,6 +12,7 @@ from made_videos import write_video
 from ops.data.videofile import frames, scan, upright
 from ops.errors import InputError
 from tools import benchmark
+from tools.benchmarks import decode, findings
 
 
 def test_rows_of_decoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,21 +33,21 @@ def test_rows_of_decoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_opponents_give_the_same_frames(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", 30, g="10")
     expected = [upright(frame) for frame in frames(video)]
-    found = benchmark.decode_all(video, scan(video), [3, 30])
+    found = decode.decode_all(video, scan(video), [3, 30])
     np.testing.assert_array_equal(np.asarray(found), np.stack([expected[2], expected[29]]))
-    benchmark.keyed(video, tmp_path / "keyed.mp4")
+    decode.keyed(video, tmp_path / "keyed.mp4")
     assert scan(tmp_path / "keyed.mp4").keys.tolist() == [0, 25]
 
 
 def test_medians_and_spreads() -> None:
-    row = benchmark.row("n", [1.0, 2.0, 3.0, 4.0, 100.0], [6.0] * 5, "ms")
+    row = findings.row("n", [1.0, 2.0, 3.0, 4.0, 100.0], [6.0] * 5, "ms")
     assert (row.ours, row.against, row.ratio) == (3.0, 6.0, 0.5)
     assert row.spread == (pytest.approx(25.25), 0.0)
 
 
 def test_in_turns_warms_up() -> None:
     calls: list[str] = []
-    taken = benchmark.in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
+    taken = findings.in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
     assert calls == ["a", "b"] * 5 and [len(times) for times in taken.values()] == [3, 3]
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from ops.errors import InputError
 from ops.model.fex import FEX, ForegroundEnhancement, SceneSegregation, initialise_from_data
 from ops.model.fex_released import ReleasedFEX
-from ops.model.temporal_shift import TemporalShift
+from ops.model.temporal_shift import TemporalShift, WithTemporal
 from ops.model.tsn import TSN, NetworkOptions, build_network, network_options
 from ops.running.published import is_mmaction, published_dataset, rename_published
 from ops.running.published import published_network as read_options
@@ -123,26 +123,42 @@ def test_temporal_shift_is_the_literal_one_forward_and_backward(T: int, channels
 
 
 @pytest.mark.parametrize("T", [1, 2, 3, 16])
-@pytest.mark.parametrize(("channels", "div"), [(32, 8), (50, 6)])
+@pytest.mark.parametrize(("channels", "div"), [(32, 8), (50, 6), (16, 2)])
 @pytest.mark.parametrize("size", [(1, 1), (5, 4)])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("N", [1, 2])
+@pytest.mark.parametrize("behind", ["nothing", "1x1", "1x1 with bias, stride 2", "3x3"])
 def test_fex_is_the_literal_one_forward_and_backward(
-    T: int, channels: int, div: int, size: tuple[int, int], training: bool, N: int
+    T: int, channels: int, div: int, size: tuple[int, int], training: bool, N: int, behind: str
 ) -> None:
     if training and N * size[0] * size[1] == 1:
-        pytest.skip("BatchNorm of the scene's map has no variance over one value")
+        size = (1, 2)  # BatchNorm of the scene's map has no variance over one value
+    net = {
+        "nothing": nn.Identity(),
+        "1x1": nn.Conv2d(channels, 7, 1, bias=False),
+        "1x1 with bias, stride 2": nn.Conv2d(channels, 7, 1, stride=2),
+        "3x3": nn.Conv2d(channels, 7, 3, padding=1),
+    }[behind]
     block = shaken(FEX(channels, T, div, enhance=True)).train(training)
     x = torch.randn(N * T, channels, *size, requires_grad=True)
-    weights = torch.randn_like(x)
-    inputs = (x, *block.parameters())
+    kept, together = x.clone(), WithTemporal(block, net)
+    inputs = (x, *together.parameters())
     results = []
-    for form in (block, lambda frames: literal.fex(block, frames)):
+    for form in (together, lambda frames: net(literal.fex(block, frames))):
         y = form(x)
-        results.append((y, *torch.autograd.grad((y * weights).sum(), inputs)))
-    for name, ours, theirs in zip(["y", "x", *dict(block.named_parameters())], *results, strict=True):
+        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+        given = weights.clone()
+        results.append((y, *torch.autograd.grad(y, inputs, given)))
+        assert torch.equal(given, weights) and torch.equal(x, kept)  # nothing of the caller's is written to
+    for name, ours, theirs in zip(["y", "x", *dict(together.named_parameters())], *results, strict=True):
         scale = max(1.0, theirs.abs().max().item())
         assert (ours - theirs).abs().max() <= 1e-9 * scale, name
+
+
+def test_fex_has_second_derivatives() -> None:
+    block = WithTemporal(shaken(FEX(16, 2, 8, enhance=True)).eval(), nn.Conv2d(16, 3, 1))
+    x = torch.randn(2, 16, 2, 2, requires_grad=True)
+    assert torch.autograd.gradgradcheck(block, x)
 
 
 def test_fe_attention_differs_between_frames() -> None:

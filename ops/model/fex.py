@@ -7,10 +7,13 @@ maps are `(N·T, C, H, W)`, the frames of a video adjacent.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from ops.model.frames import add_over_time, mean_over_time, replace_foreground, with_foreground
 
 REDUCTION = 16
 
@@ -66,10 +69,26 @@ class TemporalInformationModule(nn.Module):
         self.bn.load_state_dict(self.bn.state_dict() | values)
 
 
+class MergedFusion(NamedTuple):
+    """SS's fusion, and a 1x1 convolution behind it to K channels, as the sum of three 1x1 convolutions and a bias.
+
+    They act on each frame `(K, C, 1, 1)`, on TIM's result `(K, F, 1, 1)`, and on the scene `(K, F, 1, 1)`, whose
+    result is subtracted; bias `(K,)`.
+    """
+
+    frame: torch.Tensor
+    moving: torch.Tensor
+    scene: torch.Tensor
+    bias: torch.Tensor
+
+
 class SceneSegregation(nn.Module):
     """SS: keeps what moves in the foreground channels and takes the scene out of them (paper, SS figure).
 
     Of `C` channels the first `F = 2·(C // shift_div)` are the foreground; the rest passes through.
+
+    The fusion of TIM and SR = foreground - scene is linear, so that it is computed as a sum over TIM, the foreground
+    and the scene (see `MergedFusion`), with nothing concatenated or repeated over time.
     """
 
     def __init__(self, channels: int, num_segments: int, shift_div: int) -> None:
@@ -84,21 +103,40 @@ class SceneSegregation(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape."""
-        foreground = x[:, : self.width]  # (N·T, F, H, W)
-        scene = self.scene(foreground)  # (N, F, H, W)
-        fused = self._fuse(self.tim(foreground), foreground, self._each_frame(scene))
-        return torch.cat((fused, x[:, self.width :]), dim=1)
+        x, foreground = with_foreground(x, self.width)
+        return replace_foreground(x, self._fused(foreground, foreground, self.merged()))
+
+    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+        """`conv(self(x))` of a 1x1 convolution (C to K channels): `(N·T, C, H, W)` to `(N·T, K, H', W')`.
+
+        Neither the foreground nor the block's output is ever put together.
+        """
+        x, foreground = with_foreground(x, self.width)
+        return self._fused(x, foreground, self.merged(conv), conv.stride)
 
     def scene(self, foreground: torch.Tensor) -> torch.Tensor:
         """`(N·T, F, H, W)` to one map a video, `(N, F, H, W)`: what SR subtracts from every frame."""
-        mean = foreground.unflatten(0, (-1, self.num_segments)).mean(dim=1)  # (N, F, H, W)
-        return F.relu(self.scene_bn(self.scene_conv(mean)))
+        return F.relu(self.scene_bn(self.scene_conv(mean_over_time(foreground, self.num_segments))))
 
-    def _each_frame(self, scene: torch.Tensor) -> torch.Tensor:
-        return scene.repeat_interleave(self.num_segments, dim=0)  # (N, F, H, W) to (N·T, F, H, W)
+    def merged(self, conv: nn.Conv2d | None = None) -> MergedFusion:
+        """The fusion as a sum of 1x1 convolutions; with the 1x1 convolution `conv` behind it, if one is given.
 
-    def _fuse(self, tim: torch.Tensor, foreground: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
-        return self.fusion(torch.cat((tim, foreground - scene), dim=1))
+        Without `conv` the sum takes the foreground alone: K = C = F.
+        """
+        assert self.fusion.bias is not None
+        moving, still = self.fusion.weight.flatten(1).tensor_split(2, dim=1)  # (F, F) each
+        frame, bias = still, self.fusion.bias
+        if conv is not None:
+            own, rest = conv.weight.flatten(1).tensor_split([self.width], dim=1)  # (K, F), (K, C - F)
+            moving, still, bias = own @ moving, own @ still, own @ bias  # (K, F), (K, F), (K,)
+            frame = torch.cat((still, rest), dim=1)  # (K, C)
+            bias = bias if conv.bias is None else bias + conv.bias
+        return MergedFusion(frame[:, :, None, None], moving[:, :, None, None], still[:, :, None, None], bias)
+
+    def _fused(self, x: torch.Tensor, foreground: torch.Tensor, weights: MergedFusion, stride: Any = 1) -> torch.Tensor:
+        frames = F.conv2d(x, weights.frame, weights.bias, stride)
+        moving = F.conv2d(self.tim(foreground), weights.moving, stride=stride)
+        return add_over_time(frames, moving, F.conv2d(self.scene(foreground), weights.scene, stride=stride))
 
     @torch.no_grad()
     def start_as_shift(self) -> None:
@@ -137,7 +175,7 @@ class ForegroundEnhancement(nn.Module):
         """One map a video, `(N, C/r, H, W)`."""
         T = self.num_segments
         clips = x.unflatten(0, (-1, T))  # (N, T, C, H, W)
-        mean = self.reduce(clips.mean(dim=1))  # (N, C/r, H, W), of the reduced maps, as are these:
+        mean = self.reduce(mean_over_time(x, T))  # (N, C/r, H, W), of the reduced maps, as are these:
         first, last = self.reduce(clips[:, 0]) / T, self.reduce(clips[:, -1]) / T
         # Taps t-1, t, t+1 each miss one end of the clip: there the padding's zero stands in.
         taps = self.background_temporal.weight  # (C/r, C/r, 3, 1)
@@ -167,6 +205,12 @@ class FEX(nn.Module):
         if self.enhancement is not None:
             x = self.enhancement(x)
         return self.segregation(x)
+
+    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+        """`conv(self(x))` of a 1x1 convolution, faster; see `SceneSegregation.before_pointwise`."""
+        if self.enhancement is not None:
+            x = self.enhancement(x)
+        return self.segregation.before_pointwise(x, conv)
 
     def start_as_shift(self) -> None:
         """Sets the weights so that the block computes `TemporalShift` in evaluation mode, and learns from there."""

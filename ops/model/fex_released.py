@@ -52,6 +52,13 @@ class ReleasedSceneSegregation(SceneSegregation):
         self.scene_conv = nn.Conv2d(self.width, self.width, 3, padding=1)
         del self.scene_bn
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, H, W)` to the same shape."""
+        foreground = x[:, : self.width]  # (N·T, F, H, W)
+        scene = self._each_frame(self.scene(foreground))  # (N·T, F, H, W)
+        fused = self.fusion(torch.cat((self.tim(foreground), foreground - scene), dim=1))
+        return torch.cat((fused, x[:, self.width :]), dim=1)
+
     def scene(self, foreground: torch.Tensor) -> torch.Tensor:
         """`(N·T, F, H, W)` to one map a video, `(N, F, H, W)`."""
         mean = foreground.unflatten(0, (-1, self.num_segments)).mean(dim=1)  # (N, F, H, W)

@@ -1,0 +1,148 @@
+"""The form of a trained network that is fastest to evaluate: BatchNorm and linear maps folded into convolutions.
+
+Legend: `N` videos, `T` segments, `C` channels, `F` foreground channels, `K` a convolution's output channels, `H W`
+space. Feature maps are `(N·T, C, H, W)`, the frames of a video adjacent.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from ops.model.fex import FEX, TemporalInformationModule
+from ops.model.frames import add_over_time, mean_over_time, replace_foreground, with_foreground
+from ops.model.temporal_shift import WithTemporal, is_pointwise
+
+if TYPE_CHECKING:
+    from ops.model.tsn import TSN
+
+CONVOLUTIONS = nn.modules.conv._ConvNd
+WATCHED_SIZE = 224  # pixels: a size that every backbone takes
+
+
+@torch.no_grad()
+def deployed(network: TSN) -> TSN:
+    """A copy of `network` for evaluation only, equal to it to rounding: 1e-5 of the scores in float32.
+
+    Every BatchNorm that is alone in reading a convolution's result is folded into the convolution, and each FEX block
+    into the convolution behind it as far as it goes (`FoldedFEX`). The copy has no training mode.
+    """
+    network = copy.deepcopy(network).eval()
+    for norm, conv in foldable(network).items():
+        layer = network.get_submodule(conv)
+        assert isinstance(layer, CONVOLUTIONS)
+        batch_norm: Any = network.get_submodule(norm)
+        network.set_submodule(conv, fuse_conv_bn_eval(layer, batch_norm))
+        # timm's BatchNorm has an activation inside.
+        network.set_submodule(norm, getattr(batch_norm, "act", nn.Identity()))
+    for module in network.modules():
+        if isinstance(module, TemporalInformationModule):  # which reshapes between the two
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.set_submodule("bn", nn.Identity())
+    for name, module in list(network.named_modules()):
+        if isinstance(module, WithTemporal) and isinstance(module.temporal, FEX):
+            network.set_submodule(name, FoldedFEX(module.temporal, module.net))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return network.requires_grad_(False)
+
+
+class FoldedFEX(nn.Module):
+    """A FEX block and the layer behind it, in evaluation.
+
+    SS is a sum of linear maps but for the scene's ReLU (see `fex.MergedFusion`); a 1x1 convolution behind the block
+    folds into all of them. A larger one must not be folded, as its zero padding would not see the folded bias and map:
+    there the foreground alone is such a sum. The BatchNorms of `fex` have been folded before.
+    """
+
+    def __init__(self, fex: FEX, net: nn.Module) -> None:
+        super().__init__()
+        ss = fex.segregation
+        self.enhancement = fex.enhancement
+        self.num_segments, self.width = ss.num_segments, ss.width
+        self.tim = ss.tim
+        self.scene = nn.Sequential(ss.scene_conv, ss.scene_bn, nn.ReLU(inplace=True))
+        conv = net if isinstance(net, nn.Conv2d) and is_pointwise(net) else None
+        self.net = None if conv else net
+        merged = ss.merged(conv)
+        stride = conv.stride if conv else 1
+        self.frame = convolution(merged.frame, merged.bias, stride)
+        self.moving = convolution(merged.moving, None, stride)
+        self.still = convolution(merged.scene, None, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, H, W)` to what the layer behind the block makes of that shape."""
+        if self.enhancement is not None:
+            x = self.enhancement(x)
+        x, foreground = with_foreground(x, self.width)
+        scene = self.still(self.scene(mean_over_time(foreground, self.num_segments)))
+        frames = self.frame(x if self.net is None else foreground)
+        fused = add_over_time(frames, self.moving(self.tim(foreground)), scene)
+        return fused if self.net is None else self.net(replace_foreground(x, fused))
+
+
+def convolution(weight: torch.Tensor, bias: torch.Tensor | None, stride: Any) -> nn.Conv2d:
+    """A 1x1 convolution with these weights `(K, C, 1, 1)` and bias `(K,)`."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, stride, bias=bias is not None, device="meta")
+    conv.weight = nn.Parameter(weight)
+    conv.bias = None if bias is None else nn.Parameter(bias)
+    return conv
+
+
+def foldable(network: TSN) -> dict[str, str]:
+    """The names of the BatchNorms that can be folded, each with its convolution's.
+
+    Found by watching one forward pass without numbers: the BatchNorm reads what the convolution gave, and nothing
+    else does.
+    """
+    ghost = copy.deepcopy(network).to("meta")
+    shape = (1, network.options.num_segments, network.input_stage.channels, WATCHED_SIZE, WATCHED_SIZE)
+    with _Readers() as readers, torch.no_grad():
+        for name, module in ghost.named_modules():
+            layer = module.net if isinstance(module, WithTemporal) else module
+            if isinstance(layer, CONVOLUTIONS):
+                module.register_forward_hook(partial(readers.produced, name + ".net" * (layer is not module)))
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.register_forward_pre_hook(partial(readers.enter, name))
+                module.register_forward_hook(readers.leave)
+        ghost(torch.zeros(shape, device="meta"))
+    return readers.alone()
+
+
+class _Readers(TorchFunctionMode):
+    """Who reads the convolutions' results. These are kept, so that no other tensor gets the number of an old one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs: dict[int, tuple[str, torch.Tensor]] = {}  # by the id of the result
+        self.readers: dict[int, list[str]] = {}  # BatchNorms by name, all else as ""
+        self.norm = ""  # the BatchNorm that is running
+
+    def produced(self, name: str, _module: nn.Module, _inputs: Any, result: torch.Tensor) -> None:
+        self.convs[id(result)], self.readers[id(result)] = (name, result), []
+
+    def enter(self, name: str, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self.norm = name
+        self.readers.get(id(inputs[0]), []).append(name)
+
+    def leave(self, *_: Any) -> None:
+        self.norm = ""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.norm:
+            for leaf in tree_leaves((args, kwargs)):
+                self.readers.get(id(leaf), []).append("")
+        return func(*args, **(kwargs or {}))
+
+    def alone(self) -> dict[str, str]:
+        """The BatchNorms that are a result's only reader, each with the convolution."""
+        norms = {key: each[0] for key, each in self.readers.items() if len(each) == 1 and each[0]}
+        return {norm: self.convs[key][0] for key, norm in norms.items()}

@@ -27,6 +27,7 @@ from ops.errors import InputError, reported
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
 from ops.running import checkpoint as files
+from ops.running.allocator import keep_freed_memory
 from ops.running.distributed import Place, joined
 from ops.running.engine import Step, in_words, train_one_epoch, validate
 from ops.running.mixing import Mixing
@@ -48,6 +49,7 @@ LEARNING = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, train."""
     start_logging()
+    keep_freed_memory()
     args = training_options(argv)
     with joined(args.gpus) as place:
         lists = (args.train_list, args.val_list)

@@ -116,6 +116,8 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     run.add_argument("--views_per_forward", type=int, help="views forwarded at once (default: what fits)")
     run.add_argument("--max_num", type=int, default=-1, help="test the first so many videos only")
     run.add_argument("--amp", default="off", help=f"mixed precision: {', '.join(names.PRECISIONS)}")
+    run.add_argument("--no_deploy", action="store_true", help="test the network as it was trained, nothing folded")
+    run.add_argument("--compile", action="store_true", help="compile first (torch.compile): pays in long tests")
     _add_machine(run)
     out = parser.add_argument_group("results")
     out.add_argument("--result_json", metavar="FILE", help="write the result's numbers here")

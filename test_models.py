@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipOptions, VideoClips
@@ -27,8 +28,10 @@ from ops.evaluation.report import check_writable, write_challenge, write_confusi
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running import checkpoint as files
+from ops.running.allocator import keep_freed_memory
+from ops.running.compiling import Compiled
 from ops.running.distributed import Place, joined
-from ops.running.precision import InPrecision, choose_precision
+from ops.running.precision import InPrecision, Precision, choose_precision
 from ops.running.runlog import Progress, environment, start_logging
 from opts import testing_options
 
@@ -53,6 +56,7 @@ class Member:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, score, report."""
     start_logging()
+    keep_freed_memory()
     args = testing_options(argv)
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file) if f]
     check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
@@ -88,11 +92,15 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, place:
         records = listed(data, storage, data.val_list, unlabelled_too=True)
     records = records[: args.max_num if args.max_num > 0 else None]
     options = view_options(args, checkpoint, network)
-    model = InPrecision(network, choose_precision(args.amp, place.device))
+    precision = choose_precision(args.amp, place.device)
+    model: nn.Module = InPrecision(network if args.no_deploy else network.deploy(precision.dtype), precision)
+    if args.compile:
+        refuse_to_compile(network, place)
+        model = Compiled(model)
     at_once = args.views_per_forward
     if at_once is None:
         at_once = default_views_per_forward(place, options.segments, network.options.mixes_videos)
-    facts = describe(args, model, network, options, at_once, place)
+    facts = describe(args, precision, network, options, at_once, place)
     facts["data"] = fingerprint(data, storage)
     compared = {key: mark for key, mark in facts["data"].items() if not (key == "val" and args.test_list)}
     for difference in differences(checkpoint.training.get("data", {}), compared):
@@ -102,6 +110,14 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, place:
     logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("network", "data")))
     scorer = Scorer(place.spread(model), at_once)
     return Member(weights, coefficient, facts, None, data, storage, records, options, scorer)
+
+
+def refuse_to_compile(network: TSN, place: Place) -> None:
+    """InputError where --compile would give other scores, or work on one GPU of several."""
+    if network.options.mixes_videos:
+        raise InputError("--compile: the released network's scores depend on the size of a batch; leave it out")
+    if len(place.gpus) > 1:
+        raise InputError("--compile: works on one GPU a process; give --gpus 0, or start a process a GPU with torchrun")
 
 
 def storage_of(args: argparse.Namespace, modality: str) -> str | None:
@@ -141,7 +157,7 @@ def view_options(args: argparse.Namespace, checkpoint: files.Checkpoint, network
 
 def describe(
     args: argparse.Namespace,
-    model: InPrecision,
+    precision: Precision,
     network: TSN,
     options: ClipOptions,
     views_at_once: int | None,
@@ -162,7 +178,9 @@ def describe(
         "batch_size": args.batch_size,
         "views_per_forward": views_at_once or "all of a batch",
         "devices": place.devices,
-        "amp": model.precision.name,
+        "amp": precision.name,
+        "deployed": not args.no_deploy,
+        "compiled": args.compile,
     }
 
 

@@ -52,6 +52,7 @@ def segregate(module: SceneSegregation, frames: torch.Tensor) -> torch.Tensor:
     x = as_video(frames, module.num_segments)
     foreground, background = x[:, : module.width], x[:, module.width :]
     norm = module.tim.bn
+    assert norm.running_mean is not None and norm.running_var is not None
     in_time = F.conv3d(
         foreground, module.tim.conv.weight[..., None], module.tim.conv.bias, padding=(1, 0, 0), groups=module.width
     )

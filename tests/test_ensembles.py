@@ -70,6 +70,14 @@ def test_an_ensemble_is_the_weighted_sum_over_its_size(run: Run, capsys: pytest.
     assert "ckpt.pth (x 0.5): top1" in capsys.readouterr().out
 
 
+def test_the_form_for_evaluation_gives_the_same_scores_and_is_said(run: Run) -> None:
+    plain, deployed = run("a", "--no_deploy"), run("a")
+    assert (plain["deployed"], deployed["deployed"], deployed["compiled"]) == (False, True, False)
+    expected = plain["saved"]["scores"]
+    difference = np.abs(deployed["saved"]["scores"] - expected).max()
+    assert 0 < difference <= 1e-5 * np.abs(expected).max()  # it is another way to compute them
+
+
 def test_softmax_comes_before_the_sum(run: Run) -> None:
     alone = [torch.tensor(run(name)["saved"]["scores"]).softmax(dim=1).numpy() for name in ("a", "b")]
     result = run("a,b", "--softmax")

@@ -28,11 +28,14 @@ WATCHED_SIZE = 224  # pixels: a size that every backbone takes
 
 
 @torch.no_grad()
-def deployed(network: TSN) -> TSN:
+def deployed(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     """A copy of `network` for evaluation only, equal to it to rounding: 1e-5 of the scores in float32.
 
     Every BatchNorm that is alone in reading a convolution's result is folded into the convolution, and each FEX block
     into the convolution behind it as far as it goes (`FoldedFEX`). The copy has no training mode.
+
+    `dtype`: that of an autocast the copy will run under; its convolutions' weights are kept in it, where autocast
+    would convert them in every pass.
     """
     network = copy.deepcopy(network).eval()
     for norm, conv in foldable(network).items():
@@ -52,6 +55,8 @@ def deployed(network: TSN) -> TSN:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
+        if isinstance(module, CONVOLUTIONS):
+            module.to(dtype=dtype)
     return network.requires_grad_(False)
 
 

@@ -126,9 +126,9 @@ class TSN(nn.Module):
         scores = scores.unflatten(0, (-1, self.options.segments("layer4")))  # (N, T, K)
         return scores if self.options.consensus_type == "identity" else scores.mean(dim=1)
 
-    def deploy(self) -> TSN:
+    def deploy(self, dtype: torch.dtype | None = None) -> TSN:
         """A copy for evaluation alone, the fastest form of the same network (see `ops.model.deploy`)."""
-        return deployed(self)
+        return deployed(self, dtype)
 
     def train(self, mode: bool = True) -> TSN:
         """Training mode; the backbone's frozen BatchNorms (partial BN, `freeze_backbone`) stay in evaluation mode."""

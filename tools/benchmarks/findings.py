@@ -63,6 +63,11 @@ def row(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str) ->
     return Row(name, a, b, unit, a / b, (spread(ours), spread(theirs)))
 
 
+def rates(seconds: Sequence[float], count: int) -> list[float]:
+    """`count` things in so many seconds each time, as things a second."""
+    return [count / each for each in seconds]
+
+
 def spread(values: Sequence[float]) -> float:
     """Half the distance between the quartiles."""
     if len(values) < 2:

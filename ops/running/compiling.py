@@ -1,0 +1,31 @@
+"""torch.compile for the programs: static shapes, and on the CPU weights that are frozen for evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Compiled(nn.Module):
+    """`network`, compiled for evaluation, for batches of one size: the first one's.
+
+    A smaller batch, as the last one is, is filled up with its last clip, because compiling for another size takes
+    longer than that. So the network must score each clip by itself. What was compiled is kept by torch between runs
+    (in TORCHINDUCTOR_CACHE_DIR).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.size = 0
+        on_cpu = all(p.device.type == "cpu" for p in network.parameters())
+        # Freezing packs the weights as the CPU's matrix kernels want them.
+        self._compiled = torch.compile(network, dynamic=False, options={"freezing": True} if on_cpu else None)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Clips (N, T, C, H, W) to scores (N, K)."""
+        count = len(clips)
+        self.size = max(self.size, count)
+        if count < self.size:
+            clips = torch.cat((clips, clips[-1:].expand(self.size - count, *clips.shape[1:])))  # (size, T, C, H, W)
+        return self._compiled(clips)[:count]

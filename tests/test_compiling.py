@@ -1,0 +1,51 @@
+"""What evaluation is made fast by: compiled networks, number formats, memory that is kept."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from test_deploy import far, pixels, trained
+
+from ops.running.allocator import keep_freed_memory
+from ops.running.compiling import Compiled
+from ops.running.precision import InPrecision, Precision
+
+
+def equal_when_compiled(network: torch.nn.Module, clips: torch.Tensor) -> None:
+    """Compiled for the first batch, equal there and for smaller ones."""
+    compiled = Compiled(network)
+    with torch.inference_mode():
+        for count in (3, 1, 2):
+            found = compiled(clips[:count])
+            assert len(found) == count and far(found, network(clips[:count])) <= 1e-5
+    assert compiled.size == 3
+
+
+def test_a_compiled_block_is_equal_and_takes_smaller_batches() -> None:
+    block = trained(shake=False, num_segments=1).deploy().get_submodule("base_model.layer2.0.conv1")
+    equal_when_compiled(block, torch.randn(3, 256, 6, 6).contiguous(memory_format=torch.channels_last))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fex", ["paper", "off"])
+def test_a_compiled_network_is_equal(fex: str) -> None:
+    network = trained(shake=False, arch="resnet18", num_segments=2, fex=fex).deploy()
+    equal_when_compiled(network, pixels(network, 64).repeat(2, 1, 1, 1, 1)[:3])
+
+
+def test_weights_of_a_deployed_network_lie_in_the_format_of_the_pass() -> None:
+    network = trained(shake=False, num_segments=2)
+    deployed = network.deploy(torch.bfloat16)
+    assert {m.weight.dtype for m in deployed.modules() if isinstance(m, torch.nn.Conv2d)} == {torch.bfloat16}
+    clips = pixels(network, 64)
+    precision = Precision(torch.device("cpu"), torch.bfloat16)
+    with torch.inference_mode():
+        expected = network(clips)
+        error = far(InPrecision(deployed, precision)(clips), expected)
+        assert error < 2 * max(0.01, far(InPrecision(network, precision)(clips), expected))
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    assert keep_freed_memory() is sys.platform.startswith("linux")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_videos import write_video
 
 from ops.data.videofile import frames, scan, upright
 from ops.errors import InputError
-from tools import benchmark
-from tools.benchmarks import decode, findings
+from tools import benchmark, performance_page
+from tools.benchmarks import decode, findings, sides
+from tools.benchmarks.sides import Side
 
 
 def test_rows_of_decoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,3 +60,81 @@ def test_in_turns_warms_up() -> None:
 def test_wrong_options(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--repeats 0"):
         benchmark.main(["decode", "--videos", str(tmp_path), "--repeats", "0"])
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("model", ["tsm_eval_vs_plain", "fex_eval_vs_plain", "fex_eval_fp32_vs_literal", "fex_eval_best_vs_literal"]),
+        ("train", ["fex_train_vs_plain", "fex_train_best_vs_literal", "train_memory_vs_literal"]),
+    ],
+)
+def test_rows_of_networks(
+    part: str, names: list[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made: list[tuple[str, torch.Tensor]] = []
+
+    def once(sides: Sequence[Side], repeats: int, threads: int) -> tuple[list[list[float]], list[float]]:
+        for side in sides:  # here instead of in a process of its own, and eager
+            kind = side.args[1]  # type: ignore[attr-defined]
+            arguments = ["off", False, False] if part == "model" else ["off"]
+            result = side.func(side.args[0], kind, *arguments)()  # type: ignore[attr-defined]
+            made.append((kind, result if part == "model" else result[1]))
+        return [[1.0] * repeats, [2.0] * repeats], [10.0, 20.0]
+
+    monkeypatch.setattr(sides, "taking_turns", once)
+    torch.set_default_dtype(torch.float64)
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    words = [part, "--arch", "resnet18", "--num_segments", "2", "--input_size", "32", "--batch_size", "2"]
+    assert benchmark.main([*words, "--repeats", "2", "--json", str(tmp_path / "out.json")]) == 0
+    rows = {row["name"].removeprefix("gpu_"): row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
+    assert set(names) <= set(rows)
+    for row in rows.values():  # ours took half the time, and half the memory
+        expected = {"ms a clip": (500.0, 1000.0), "clips/s": (2.0, 1.0), "MiB": (10.0, 20.0)}[row["unit"]]
+        assert (row["ours"], row["against"]) == expected and row["ratio"] == row["ours"] / row["against"]
+    fex, literally = (next(scores for kind, scores in made if kind == wanted) for wanted in ("fex", "literal"))
+    assert (fex - literally).abs().max() <= 1e-9 * literally.abs().max() > 0  # the same network
+
+
+def test_sides_work_in_processes_of_their_own() -> None:
+    seconds, peaks = sides.taking_turns((partial(nap, 0.05, 0), partial(nap, 0.01, 50)), repeats=2, threads=1)
+    assert [len(each) for each in seconds] == [2, 2]
+    assert min(seconds[0]) >= 0.05 and peaks[1] > peaks[0] + 30
+
+
+def nap(seconds: float, megabytes: int) -> Callable[[], object]:
+    """A side that takes this long and this much."""
+    return partial(_nap, seconds, megabytes)
+
+
+def _nap(seconds: float, megabytes: int) -> None:
+    time.sleep(seconds)
+    bytes(np.ones(megabytes << 20, dtype=np.uint8))
+
+
+PAGE = "# Page\n\n<!-- model -->\nold\n<!-- end -->\n\nText.\n"
+
+
+def test_the_page_is_filled_from_the_measurements(tmp_path: Path) -> None:
+    rows = [
+        findings.row("tsm_eval_vs_plain", [1.02, 1.02], [1.0, 1.0], "ms a clip"),
+        findings.row("fex_eval_best_vs_literal", [3.0, 3.0], [1.0, 1.0], "clips/s"),
+    ]
+    found = {"machine": findings.machine(), "rows": [asdict(row) for row in rows]}
+    (tmp_path / "performance").mkdir()
+    (tmp_path / "performance.md").write_text(PAGE)
+    with pytest.raises(InputError, match=r"benchmark\.py model --json"):
+        performance_page.main(["--docs", str(tmp_path)])
+    (tmp_path / "performance" / "model.json").write_text(json.dumps(found))
+    performance_page.main(["--docs", str(tmp_path)])
+    page = (tmp_path / "performance.md").read_text()
+    assert "old" not in page and page.startswith("# Page") and page.endswith("Text.\n")
+    assert "| 1.02 | ≤ 1.03 met |" in page and "| 3.00 | ≥ 4 **missed** |" in page
+    performance_page.main(["--docs", str(tmp_path)])
+    assert (tmp_path / "performance.md").read_text() == page
+
+
+def test_the_committed_page_is_of_the_committed_measurements() -> None:
+    page = (performance_page.DOCS / "performance.md").read_text()
+    assert performance_page.filled(page, performance_page.DOCS / "performance") == page
+    assert page.count("<!-- end -->") >= 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ops.running.runlog import environment
@@ -63,11 +65,6 @@ def row(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str) ->
     return Row(name, a, b, unit, a / b, (spread(ours), spread(theirs)))
 
 
-def rates(seconds: Sequence[float], count: int) -> list[float]:
-    """`count` things in so many seconds each time, as things a second."""
-    return [count / each for each in seconds]
-
-
 def spread(values: Sequence[float]) -> float:
     """Half the distance between the quartiles."""
     if len(values) < 2:
@@ -84,4 +81,14 @@ def machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return {**environment(), **versions}
+    return {**environment(), "cpu": processor(), **versions}
+
+
+def processor() -> str:
+    """The CPU's name, as Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

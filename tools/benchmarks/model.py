@@ -17,8 +17,8 @@ import torch
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision
 from tools.benchmarks import networks
-from tools.benchmarks.findings import Findings, rates, row
-from tools.benchmarks.sides import measured
+from tools.benchmarks.findings import Findings
+from tools.benchmarks.sides import Side, versus
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,37 +27,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Every setting, in turns."""
-    sides: dict[str, Any] = {
-        kind: partial(evaluation, args, kind, "off", False) for kind in ("plain", "tsm", "fex", "literal")
-    }
-    sides["literal, memory kept"] = partial(evaluation, args, "literal", "off", False, True)
-    sides |= {f"{kind}, compiled": partial(evaluation, args, kind, "off", True) for kind in ("plain", "tsm", "fex")}
-    sides |= {f"{kind}, best": partial(evaluation, args, kind, "auto", True) for kind in ("plain", "tsm", "fex")}
-    seconds = {name: side.seconds for name, side in measured(sides, args.repeats, args.threads).items()}
-    each = {name: [1000 * s / args.batch_size for s in taken] for name, taken in seconds.items()}
-    clips = {name: rates(taken, args.batch_size) for name, taken in seconds.items()}
-    prefix = "gpu_" if torch.cuda.is_available() else ""
-    rows = [
-        row(f"{prefix}{kind}_eval_vs_plain{how}", each[kind + how], each["plain" + how], "ms a clip")
-        for kind in ("tsm", "fex")
-        for how in ("", ", compiled", ", best")
-    ]
-    for name, ours, theirs in (
-        ("fex_eval_fp32_vs_literal", "fex, compiled", "literal"),
-        ("fex_eval_fp32_vs_literal, eager", "fex", "literal"),
-        ("fex_eval_fp32_vs_literal, its memory kept too", "fex, compiled", "literal, memory kept"),
-        ("fex_eval_best_vs_literal", "fex, best", "literal"),
-        ("fex_eval_best_vs_literal, its memory kept too", "fex, best", "literal, memory kept"),
-    ):
-        rows.append(row(prefix + name, clips[ours], clips[theirs], "clips/s"))
+    """Row by row."""
+
+    def side(kind: str, how: str, kept: bool = True) -> Side:
+        return partial(evaluation, args, kind, "auto" if how == "best" else "off", how != "eager", kept)
+
+    rows = []
+    for kind in ("tsm", "fex"):
+        for how in ("eager", "compiled", "best"):
+            name = f"{kind}_eval_vs_plain" + f", {how}" * (how != "eager")
+            rows.append(versus(args, name, "ms a clip", side(kind, how), side("plain", how)).row)
+    for name, how in (("fp32", "compiled"), ("best", "best")):
+        name = f"fex_eval_{name}_vs_literal"
+        rows.append(versus(args, name, "clips/s", side("fex", how), side("literal", "eager", False)).row)
+        name = f"{name}, its memory kept too"
+        rows.append(versus(args, name, "clips/s", side("fex", how), side("literal", "eager", True)).row)
     return Findings(rows)
 
 
-def evaluation(args: argparse.Namespace, kind: str, amp: str, compiled: bool, kept: bool = False) -> Callable[[], Any]:
-    """One forward pass of a network that is made ready here. Of the literal form, `kept` says whether memory is."""
+def evaluation(args: argparse.Namespace, kind: str, amp: str, compiled: bool, kept: bool) -> Callable[[], Any]:
+    """One forward pass of a network that is made ready here."""
     literally = kind == "literal"
-    precision = networks.start(amp, kept or not literally)
+    precision = networks.start(amp, kept)
     network = networks.network(args, "fex" if literally else kind).eval()
     network = networks.literal_form(network) if literally else network.deploy(precision.dtype)
     model: torch.nn.Module = InPrecision(network, precision)

@@ -5,49 +5,68 @@ So every side has its own allocator, compiled code and memory, whose peak can be
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
-from tools.benchmarks.findings import WARM_UP
+from tools.benchmarks.findings import WARM_UP, Row, row
+
+Side = Callable[[], Callable[[], object]]  # makes a network ready, in its process, and returns its step
+PREFIX = "gpu_" if torch.cuda.is_available() else ""
 
 _step: Callable[[], object]
 _start: float
 
 
-@dataclass
-class Measured:
-    """Seconds of every step, and the peak of the memory in MiB beyond what there was before the first step."""
+@dataclass(frozen=True)
+class Versus:
+    """A row, and the peaks of both sides' memory in MiB beyond what there was before the first step."""
 
-    seconds: list[float] = field(default_factory=list)
-    memory: float = 0.0
+    row: Row
+    peaks: tuple[float, float]
+
+    def memory(self, name: str) -> Row:
+        """The peaks as a row of this name."""
+        return row(PREFIX + name, [self.peaks[0]], [self.peaks[1]], "MiB")
 
 
-def measured(
-    sides: Mapping[str, Callable[[], Callable[[], object]]], repeats: int, threads: int
-) -> dict[str, Measured]:
-    """Each of `sides` makes its step in a process of its own (picklable: a function or `partial` of a module)."""
-    pools = {
-        name: ProcessPoolExecutor(1, get_context("spawn"), initializer=_prepare, initargs=(make, threads))
-        for name, make in sides.items()
-    }
-    found = {name: Measured() for name in sides}
-    try:
+def versus(args: argparse.Namespace, name: str, unit: str, ours: Side, theirs: Side) -> Versus:
+    """The steps of two sides, in `ms a clip` or `clips/s`; each handles a batch."""
+    seconds, peaks = taking_turns((ours, theirs), args.repeats, args.threads)
+    clips = args.batch_size
+    mine, others = ([clips / s if unit == "clips/s" else 1000 * s / clips for s in side] for side in seconds)
+    print(f"{name} …", file=sys.stderr)
+    return Versus(row(PREFIX + name, mine, others, unit), (peaks[0], peaks[1]))
+
+
+def taking_turns(sides: Sequence[Side], repeats: int, threads: int) -> tuple[list[list[float]], list[float]]:
+    """The seconds of every step of each side, and the peaks of its memory in MiB.
+
+    A side makes its step in its own process: it must be picklable, as a function or `partial` of a module is.
+    """
+    seconds: list[list[float]] = [[] for _ in sides]
+    peaks = [0.0 for _ in sides]
+    with ExitStack() as stack:
+        spawn = get_context("spawn")
+        pools = [
+            stack.enter_context(ProcessPoolExecutor(1, spawn, initializer=_prepare, initargs=(side, threads)))
+            for side in sides
+        ]
         for turn in range(repeats + WARM_UP):
-            for name, pool in pools.items():
-                seconds, memory = pool.submit(_timed).result()
-                found[name].memory = max(found[name].memory, memory)
+            for side, pool in enumerate(pools):
+                taken, peak = pool.submit(_timed).result()
+                peaks[side] = max(peaks[side], peak)
                 if turn >= WARM_UP:
-                    found[name].seconds.append(seconds)
-    finally:
-        for pool in pools.values():
-            pool.shutdown()
-    return found
+                    seconds[side].append(taken)
+    return seconds, peaks
 
 
 def _prepare(make: Callable[[], Callable[[], object]], threads: int) -> None:

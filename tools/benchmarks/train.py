@@ -18,8 +18,8 @@ from ops.running.engine import Step
 from ops.running.optimizer import build_optimizer
 from ops.running.precision import InPrecision
 from tools.benchmarks import networks
-from tools.benchmarks.findings import Findings, rates, row
-from tools.benchmarks.sides import measured
+from tools.benchmarks.findings import Findings
+from tools.benchmarks.sides import Side, versus
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,23 +29,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> Findings:
-    """Every setting, in turns."""
-    sides: dict[str, Any] = {kind: partial(training, args, kind, "off") for kind in ("plain", "tsm", "fex", "literal")}
-    sides |= {f"{kind}, best": partial(training, args, kind, "auto") for kind in ("plain", "tsm", "fex")}
-    found = measured(sides, args.repeats, args.threads)
-    each = {name: [1000 * s / args.batch_size for s in side.seconds] for name, side in found.items()}
-    clips = {name: rates(side.seconds, args.batch_size) for name, side in found.items()}
-    prefix = "gpu_" if torch.cuda.is_available() else ""
-    rows = [
-        row(f"{prefix}{kind}_train_vs_plain{how}", each[kind + how], each["plain" + how], "ms a clip")
-        for kind in ("tsm", "fex")
-        for how in ("", ", best")
-    ]
-    rows.append(row(f"{prefix}fex_train_best_vs_literal", clips["fex, best"], clips["literal"], "clips/s"))
-    rows.append(row(f"{prefix}fex_train_fp32_vs_literal", clips["fex"], clips["literal"], "clips/s"))
-    rows.append(row(f"{prefix}train_memory_vs_literal", [found["fex"].memory], [found["literal"].memory], "MiB"))
-    best = [found["fex, best"].memory]
-    rows.append(row(f"{prefix}train_memory_vs_literal, best", best, [found["literal"].memory], "MiB"))
+    """Row by row."""
+
+    def side(kind: str, amp: str) -> Side:
+        return partial(training, args, kind, amp)
+
+    rows = []
+    for kind in ("tsm", "fex"):
+        rows.append(versus(args, f"{kind}_train_vs_plain", "ms a clip", side(kind, "off"), side("plain", "off")).row)
+        best = side(kind, "auto"), side("plain", "auto")
+        rows.append(versus(args, f"{kind}_train_vs_plain, best", "ms a clip", *best).row)
+    for name, amp in (("fp32", "off"), ("best", "auto")):
+        both = versus(args, f"fex_train_{name}_vs_literal", "clips/s", side("fex", amp), side("literal", "off"))
+        rows += [both.row, both.memory("train_memory_vs_literal" + ", best" * (name == "best"))]
     return Findings(rows)
 
 

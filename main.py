@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from ops.allocator import keep_freed_memory
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
@@ -27,7 +28,6 @@ from ops.errors import InputError, reported
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
 from ops.running import checkpoint as files
-from ops.running.allocator import keep_freed_memory
 from ops.running.distributed import Place, joined
 from ops.running.engine import Step, in_words, train_one_epoch, validate
 from ops.running.mixing import Mixing

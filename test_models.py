@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ops.allocator import keep_freed_memory
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
@@ -28,7 +29,6 @@ from ops.evaluation.report import check_writable, write_challenge, write_confusi
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running import checkpoint as files
-from ops.running.allocator import keep_freed_memory
 from ops.running.compiling import Compiled
 from ops.running.distributed import Place, joined
 from ops.running.precision import InPrecision, Precision, choose_precision

@@ -14,10 +14,14 @@ import pytest
 import torch
 from made_videos import write_video
 
+from archs.backbone import InputConvention
+from ops.data.clips import ClipMode, ClipOptions, Sample, VideoClips
+from ops.data.storages.frames import FrameFolders
 from ops.data.videofile import frames, scan, upright
 from ops.errors import InputError
+from ops.model.input_stage import InputStage
 from tools import benchmark, performance_page
-from tools.benchmarks import decode, findings, sides
+from tools.benchmarks import decode, findings, loader, pictures, sides
 from tools.benchmarks.sides import Side
 
 
@@ -138,3 +142,27 @@ def test_the_committed_page_is_of_the_committed_measurements() -> None:
     page = (performance_page.DOCS / "performance.md").read_text()
     assert performance_page.filled(page, performance_page.DOCS / "performance") == page
     assert page.count("<!-- end -->") >= 2
+
+
+def test_rows_of_the_loader(tmp_path: Path) -> None:
+    words = "loader --videos 4 --num_segments 2 --input_size 32 --batch_size 2 --quality 75 --repeats 1"
+    assert benchmark.main([*words.split(), "--json", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    names = ["loader_427x240_vs_pillow", "loader_test_fullres_vs_pillow", "loader_176x100_vs_pillow"]
+    assert [row["name"] for row in rows] == names
+    assert all(row["unit"] == "frames/s" and row["ratio"] == row["ours"] / row["against"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_pillows_clips_are_ours(tmp_path: Path, mode: ClipMode) -> None:
+    """To a grey level and a half, before normalisation."""
+    records = pictures.write_videos(tmp_path, 3, 24, (214, 120), 90)
+    options = ClipOptions(2, 112, test_mode="twice", crops=3, full_res=True, mirror_labels=(0, 1, 2))
+    clips = VideoClips(records, FrameFolders(tmp_path), mode, options)
+    stage = InputStage(InputConvention())
+    for index in range(3):
+        ours, (theirs, label) = clips[(0, index)], loader.PillowClips(clips)[(0, index)]
+        assert isinstance(ours, Sample) and label == ours.label
+        expected = stage(ours.clip.flatten(0, 1)).flatten(0, 1)  # (V·T·3, H, W)
+        assert theirs.shape == expected.shape
+        assert (theirs - expected).abs().max() <= 1.5 / 255 / min(InputConvention.std) < theirs.std()

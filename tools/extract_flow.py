@@ -43,7 +43,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.data.catalog import CATALOG, DataSource, resolve, unknown
-from ops.data.decode import decode_frame
+from ops.data.decode import decode_group
 from ops.data.modalities import FLOW_PREFIXES
 from ops.data.parallel import in_parallel, stop_if_told
 from ops.data.records import VideoRecord
@@ -246,7 +246,9 @@ def grey_frames(job: Job, short_side: int) -> Iterator[np.ndarray]:
     """The frames in order, uint8 `(H, W)`."""
     if job.frames:
         files = (job.source / TEMPLATE.format(number) for number in range(1, job.frames + 1))
-        images: Iterator[Image.Image] = (Image.fromarray(decode_frame(file, grey=True)[0].numpy()) for file in files)
+        images: Iterator[Image.Image] = (
+            Image.fromarray(decode_group([file], grey=True)[0, 0].numpy()) for file in files
+        )
     else:
         images = (image.convert("L") for image in upright_frames(job.source))
     for image in images:

@@ -63,6 +63,23 @@ class ClipOptions:
         return self.kind.frames
 
     @property
+    def channels(self) -> int:
+        """C."""
+        return self.frames_per_segment * self.kind.channels
+
+    def views(self, mode: ClipMode) -> tuple[int, int]:
+        """V, and the side of a view in pixels."""
+        if mode != "test":
+            return 1, self.input_size
+        clips = {"uniform": 1, "twice": 2, "dense": sampling.DENSE_CLIPS, "ten_sparse": self.sparse_clips}
+        return clips[self.test_mode] * self.crops, self.scale_size if self.full_res else self.input_size
+
+    def bytes_of_video(self, mode: ClipMode) -> int:
+        """Of all its views."""
+        count, side = self.views(mode)
+        return count * self.segments * self.channels * side**2
+
+    @property
     def scale_size(self) -> int:
         """The short side before validation and test crops, in pixels: 256 for an input of 224."""
         return self.input_size * 256 // 224
@@ -173,8 +190,10 @@ class VideoClips(Dataset[Sample | Unreadable]):
     def _assemble(self, group: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
         """Distinct frames of each crop `(crops, U, 3, H, W)` → views `(V, T, C, H, W)`."""
         o = self.options
-        frames = group.movedim(2, -1)[:, order]  # (crops, clips·T·L, H, W, c): copied as the memory lies
+        frames = group.movedim(2, -1)  # (crops, U, H, W, c), as it lies in memory
         H, W, c = frames.shape[2:]
+        if not torch.equal(order, torch.arange(frames.shape[1])):
+            frames = frames.flatten(2).index_select(1, order)  # (crops, clips·T·L, H·W·c)
         frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, c)  # (V, T, L, H, W, c)
         return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, c, H, W) → (V, T, L·c, H, W)
 

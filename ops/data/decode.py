@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +11,12 @@ from PIL import Image, UnidentifiedImageError
 from ops.data.videofile import MAX_PIXELS
 from ops.errors import InputError
 
-try:  # a third faster than Pillow, but announced (torchvision 0.29) to be removed some day
-    from torchvision.io import ImageReadMode, decode_jpeg
-except ImportError:
-    decode_jpeg = None
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this platform: Pillow decodes everything, at half the speed
+    simplejpeg = None
 
-JPEG_START = b"\xff\xd8"
-# Start-of-frame markers hold a JPEG's size. C4, C8 and CC lie in their range and mean other things.
-JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows these
+PLAIN_JPEG = ("YCbCr", "Gray", "RGB")  # not CMYK, which as a rule is stored inverted
 
 
 class FrameError(InputError):
@@ -31,105 +27,90 @@ class MissingFrameError(FrameError):
     """The frame's file is not there."""
 
 
-def decode_frame(path: Path, grey: bool = False) -> torch.Tensor:
-    """Decode one image file: uint8 `(3, H, W)`, RGB; grey is repeated, alpha dropped, EXIF rotation ignored.
-
-    With `grey`, `(1, H, W)`: the luminance of a colour picture, a grey one's own values.
-
-    The memory is H, W, 3 (what decoders write). Raises FrameError.
-    """
-    data = _read(path)
-    header = _jpeg_header(data)
-    if header is None or header.channels not in (1, 3) or decode_jpeg is None:
-        return _decode_any(path, data, grey)  # not a JPEG, or one in CMYK, which as a rule is stored inverted
-    _refuse_bomb(path, header.height, header.width)
-    try:
-        mode = ImageReadMode.GRAY if grey else ImageReadMode.RGB
-        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=mode)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].rsplit(", ", 1)[-1]  # drops the place in the C++ source
-        raise FrameError(f"{path}: damaged JPEG ({reason})") from error
-
-
 def decode_group(paths: Sequence[Path], grey: bool = False) -> torch.Tensor:
-    """Decode frames of one video: uint8 `(L, 3, H, W)`, or `(L, 1, H, W)` if `grey`, in channels-last memory.
+    """Decode image files, frames of one video: see `decode_images`."""
+    return decode_images(paths, [read_file(path) for path in paths], grey)
 
-    Raises FrameError if one cannot be decoded or has another size than the first.
+
+def decode_images(names: Sequence[str | Path], files: Sequence[bytes], grey: bool = False) -> torch.Tensor:
+    """Decode the contents of image files: uint8 `(L, 3, H, W)`, or `(L, 1, H, W)` if `grey`, in channels-last memory.
+
+    RGB; grey is repeated, alpha dropped, EXIF rotation ignored. With `grey`, the luminance of a colour picture, a grey
+    one's own values. Raises FrameError, by its name, for one that cannot be decoded or has another size than the first.
     """
-    frames = [decode_frame(path, grey).permute(1, 2, 0) for path in paths]  # (H, W, 3), as they lie in memory
-    for path, frame in zip(paths, frames, strict=True):
-        if frame.shape != frames[0].shape:
+    group = None
+    for number, (name, data) in enumerate(zip(names, files, strict=True)):
+        height, width, picture = _looked_at(name, data, grey)
+        if group is None:
+            group = np.empty((len(files), height, width, 1 if grey else 3), np.uint8)
+        if group.shape[1:3] != (height, width):
             raise FrameError(
-                f"{path} is {_size(frame)} but {paths[0]} of the same video is {_size(frames[0])} (width × height)"
+                f"{name} is {width} × {height} but {names[0]} of the same video is "
+                f"{group.shape[2]} × {group.shape[1]} (width × height)"
             )
-    return torch.stack(frames).permute(0, 3, 1, 2)  # (L, H, W, 3) → (L, 3, H, W), no copy
+        if picture is None:
+            _decode_jpeg(name, data, group[number])
+        else:
+            group[number] = picture
+    assert group is not None, "no frame was asked for"
+    return torch.from_numpy(group).permute(0, 3, 1, 2)  # (L, H, W, C) → (L, C, H, W), no copy
 
 
-def _size(frame: torch.Tensor) -> str:
-    return f"{frame.shape[1]} × {frame.shape[0]}"
-
-
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A frame file's content. Raises MissingFrameError, or FrameError if it cannot be read."""
     try:
-        data = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFrameError(f"{path}: no such file") from None
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from error
-    if not data:
-        raise FrameError(f"{path}: the file is empty")
-    return data
 
 
-class _JpegHeader(NamedTuple):
-    height: int
-    width: int
-    channels: int
+def _looked_at(name: str | Path, data: bytes, grey: bool) -> tuple[int, int, np.ndarray | None]:
+    """Height and width, and the picture too if it is not a JPEG for the fast decoder."""
+    if simplejpeg is not None:
+        try:
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:  # not a JPEG, or an odd one
+            colours = None
+        if colours in PLAIN_JPEG:
+            _refuse_bomb(name, height, width)
+            return height, width, None
+    picture = _decode_any(name, data, grey)
+    return *picture.shape[:2], picture
 
 
-def _jpeg_header(data: bytes) -> _JpegHeader | None:
-    """Size and channels from a JPEG's start-of-frame segment; None if there is no such segment.
-
-    Read here because torchvision's decoder allocates whatever a header claims.
-    """
-    if not data.startswith(JPEG_START):
-        return None
-    place = len(JPEG_START)
-    while place + 10 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker in JPEG_FRAME_MARKERS:  # FF, marker, length (2), precision (1), height (2), width (2), channels
-            height, width = (int.from_bytes(data[place + k : place + k + 2], "big") for k in (5, 7))
-            return _JpegHeader(height, width, data[place + 9])
-        if marker == 0xFF:  # padding
-            place += 1
-        elif marker in JPEG_BARE_MARKERS:
-            place += 2
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return None
+def _decode_jpeg(name: str | Path, data: bytes, into: np.ndarray) -> None:
+    """Decode into `(H, W, 3)`, or grey into `(H, W, 1)`."""
+    try:
+        simplejpeg.decode_jpeg(data, "RGB" if into.shape[2] == 3 else "GRAY", buffer=into)
+    except ValueError as error:
+        raise FrameError(f"{name}: damaged JPEG ({error})") from error
 
 
-def _refuse_bomb(path: Path, height: int, width: int) -> None:
+def _refuse_bomb(name: str | Path, height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise FrameError(f"{path}: claims {width} × {height} pixels, more than the {MAX_PIXELS:,} allowed")
+        raise FrameError(f"{name}: claims {width} × {height} pixels, more than the {MAX_PIXELS:,} allowed")
 
 
-def _decode_any(path: Path, data: bytes, grey: bool) -> torch.Tensor:
-    """Decode through Pillow, whatever the format."""
+def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
+    """Decode through Pillow, whatever the format: `(H, W, 3)`, or `(H, W, 1)` if `grey`."""
+    if not data:
+        raise FrameError(f"{name}: the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            _refuse_bomb(path, image.height, image.width)
+            _refuse_bomb(name, image.height, image.width)
             image = _to_rgb(image)
-            pixels = np.array(image.convert("L"))[..., None] if grey else np.array(image)
+            return np.asarray(image.convert("L"))[..., None] if grey else np.asarray(image)
     except FrameError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours for the very largest
-        raise FrameError(f"{path}: {error}") from error
+        raise FrameError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise FrameError(f"{path}: not an image, or of an unknown format") from error
+        raise FrameError(f"{name}: not an image, or of an unknown format") from error
     except Exception as error:  # each of Pillow's decoders has its own kinds: OSError, SyntaxError, zlib.error, …
-        raise FrameError(f"{path}: damaged image ({error})") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, 3) → (3, H, W)
+        raise FrameError(f"{name}: damaged image ({error})") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

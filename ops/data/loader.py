@@ -1,8 +1,9 @@
 """From clips to batches: which video when, on which process, and how a batch travels to the device."""
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -10,11 +11,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from ops.allocator import keep_freed_memory
 from ops.data.clips import Sample, Unreadable, VideoClips
+from ops.data.slots import Parcel, Slots
 from ops.errors import InputError
 
 Key = tuple[int, int]  # (epoch, index)
 Item = TypeVar("Item")
+
+PREFETCHED = 2  # batches (or tested videos) that each worker is ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ def train_loader(
     on every process.
     """
     sampler = EpochSampler(len(dataset), batch_size, seed, True, rank, world_size)
-    return _loader(dataset, sampler, batch_size, collate, workers, pin_memory)
+    return _loader(dataset, sampler, batch_size, workers, pin_memory)
 
 
 def eval_loader(
@@ -128,7 +133,7 @@ def eval_loader(
 ) -> DataLoader[Batch]:
     """This process's share of the list in order, in batches of `batch_size` or, the last, fewer videos."""
     sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)
-    return _loader(dataset, sampler, batch_size, collate, workers, pin_memory)
+    return _loader(dataset, sampler, batch_size, workers, pin_memory)
 
 
 def video_loader(
@@ -143,13 +148,13 @@ def video_loader(
     A tested video has many views; unbatched, no more than two videos a worker wait in memory.
     """
     sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)
-    return _loader(dataset, sampler, None, _as_is, workers, pin_memory)
+    return _loader(dataset, sampler, None, workers, pin_memory)
 
 
 def first_training_batch(dataset: VideoClips, size: int, seed: int) -> Batch:
     """The first `size` videos of the first epoch, the same on every process, however many there are."""
     keys = islice(EpochSampler(len(dataset), size, seed, shuffle=True), size)
-    return collate([dataset[key] for key in keys])
+    return _stacked([dataset[key] for key in keys])
 
 
 def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
@@ -163,42 +168,75 @@ def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
         yield item
 
 
-def collate(items: Sequence[Sample | Unreadable]) -> Batch:
-    """Samples of one batch, stacked; the unreadable among them listed apart."""
+def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) -> Batch | Parcel:
+    """A batch of these videos, in a slot if one is free."""
     samples = [item for item in items if isinstance(item, Sample)]
-    if samples:
-        # Stacked as (N, V, T, H, W, C): the memory stays channels-last, as the clips lie and GPUs like it.
-        clips = torch.stack([sample.clip.movedim(2, -1) for sample in samples]).movedim(-1, 3)
-    else:
-        clips = torch.empty((0,) * 6, dtype=torch.uint8)
-    return Batch(
-        clips=clips,
-        labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
-        indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
-        unreadable=[item for item in items if isinstance(item, Unreadable)],
+    if slots is None or not samples:
+        return _stacked(items)
+    clips = [sample.clip.movedim(2, -1) for sample in samples]  # (V, T, H, W, C) each, as they lie in memory
+    shape = (len(clips), *clips[0].shape)
+    slot = slots.post(shape, lambda out: torch.stack(clips, out=out))
+    if slot is None:
+        return _stacked(items)
+    return Parcel(slots.key, slot, shape, partial(_batch, **_rest(items)))
+
+
+def _stacked(items: Sequence[Sample | Unreadable]) -> Batch:
+    # As (N, V, T, H, W, C): the memory stays channels-last, as the clips lie and GPUs like it.
+    clips = [item.clip.movedim(2, -1) for item in items if isinstance(item, Sample)]
+    return _batch(torch.stack(clips) if clips else torch.empty((0,) * 6, dtype=torch.uint8), **_rest(items))
+
+
+def _rest(items: Sequence[Sample | Unreadable]) -> dict[str, Any]:
+    """All of a batch but the clips; the unreadable among the videos are listed apart."""
+    samples = [item for item in items if isinstance(item, Sample)]
+    return {
+        "labels": torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        "indices": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        "unreadable": [item for item in items if isinstance(item, Unreadable)],
+    }
+
+
+def _batch(clips: torch.Tensor, **others: Any) -> Batch:
+    """Of clips `(N, V, T, H, W, C)`."""
+    return Batch(clips.movedim(-1, 3), **others)
+
+
+def alone(item: Sample | Unreadable, slots: Slots | None = None) -> Sample | Unreadable | Parcel:
+    """A video by itself, its views in a slot if one is free."""
+    if slots is None or isinstance(item, Unreadable):
+        return item
+    clip = item.clip.movedim(2, -1)  # (V, T, H, W, C), as it lies in memory
+    slot = slots.post(clip.shape, lambda out: out.copy_(clip))
+    return (
+        item
+        if slot is None
+        else Parcel(slots.key, slot, clip.shape, partial(_sample, label=item.label, index=item.index))
     )
 
 
-def _as_is(item: Sample | Unreadable) -> Sample | Unreadable:
-    return item
+def _sample(clip: torch.Tensor, **others: int) -> Sample:
+    """Of views `(V, T, H, W, C)`."""
+    return Sample(clip.movedim(-1, 2), **others)
 
 
 def _loader(
-    dataset: VideoClips,
-    sampler: EpochSampler,
-    batch_size: int | None,
-    collate_fn: Callable[[Any], Any],
-    workers: int,
-    pin_memory: bool,
+    dataset: VideoClips, sampler: EpochSampler, batch_size: int | None, workers: int, pin_memory: bool
 ) -> DataLoader[Any]:
+    """Batches, or videos one by one if `batch_size` is None."""
+    slots = None
+    if workers:
+        # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
+        slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
-        collate_fn=collate_fn,
+        collate_fn=partial(alone if batch_size is None else collate, slots=slots),
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_the_main_process,
+        worker_init_fn=_start_worker,
         pin_memory=pin_memory and torch.cuda.is_available(),
         # The loader draws a number whenever it starts workers. From torch's own generator that would shift what
         # dropout draws, and the result would depend on the number of workers and on where a run was resumed.
@@ -206,9 +244,10 @@ def _loader(
     )
 
 
-def _leave_interrupts_to_the_main_process(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
     """Ctrl-C reaches every process; the main one ends the workers, which stay silent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
 
 
 def _too_short(num_items: int, batch_size: int, world_size: int) -> str:

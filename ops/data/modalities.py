@@ -37,16 +37,17 @@ def read_flow(folder: Path, template: str, numbers: Sequence[int]) -> torch.Tens
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """frames: how many consecutive stored frames make a segment. scales: of the training crops."""
+    """frames: how many consecutive stored frames make a segment. channels: of each. scales: of the training crops."""
 
     frames: int
+    channels: int
     scales: tuple[float, ...]
     read: Callable[[Path, str, Sequence[int]], torch.Tensor]
     mirror: Callable[[torch.Tensor], torch.Tensor]
 
 
 MODALITIES = {
-    "RGB": Modality(1, RGB_SCALES, read_frames, mirror),
-    "Flow": Modality(5, MOTION_SCALES, read_flow, mirror_flow),
-    "RGBDiff": Modality(6, MOTION_SCALES, read_frames, mirror),  # six frames have five differences
+    "RGB": Modality(1, 3, RGB_SCALES, read_frames, mirror),
+    "Flow": Modality(5, 2, MOTION_SCALES, read_flow, mirror_flow),
+    "RGBDiff": Modality(6, 3, MOTION_SCALES, read_frames, mirror),  # six frames have five differences
 }

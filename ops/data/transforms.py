@@ -91,14 +91,14 @@ def test_views(
             f"A test crop of {crop_size} × {crop_size} does not fit a frame scaled to {width} × {height}; "
             f"take a larger scale than {scale_size} or a smaller crop."
         )
-    views = [_crop(scaled, box) for box in _test_boxes(height, width, crops, crop_size)]
+    views = [_crop(scaled, box) for box in test_boxes(height, width, crops, crop_size)]
     if crops == 10:
         views = [view for crop in views for view in (crop, mirror(crop))]
     # Stacked as (crops, L, H, W, C), so that the memory stays channels-last.
     return torch.stack([view.permute(0, 2, 3, 1) for view in views]).permute(0, 1, 4, 2, 3)
 
 
-def _test_boxes(height: int, width: int, crops: int, size: int) -> list[Box]:
+def test_boxes(height: int, width: int, crops: int, size: int) -> list[Box]:
     if crops == 1:  # rounded to the nearest pixel, where the others step in whole quarters
         return [Box(round((height - size) / 2), round((width - size) / 2), size, size)]
     if crops == 3:

@@ -8,11 +8,11 @@ import copy
 import torch
 from torch import nn
 
+from ops.allocator import keep_freed_memory
 from ops.data.parallel import usable_cores
 from ops.model.fex import FEX
 from ops.model.temporal_shift import WithTemporal
 from ops.model.tsn import TSN, NetworkOptions, build_network
-from ops.running.allocator import keep_freed_memory
 from ops.running.precision import Precision, choose_precision
 from tests import literal  # the reference of the tests' numbers: the modules as the paper's figures read
 

@@ -38,17 +38,7 @@ def decode_frame(path: Path, grey: bool = False) -> torch.Tensor:
 
     The memory is H, W, 3 (what decoders write). Raises FrameError.
     """
-    data = _read(path)
-    header = _jpeg_header(data)
-    if header is None or header.channels not in (1, 3) or decode_jpeg is None:
-        return _decode_any(path, data, grey)  # not a JPEG, or one in CMYK, which as a rule is stored inverted
-    _refuse_bomb(path, header.height, header.width)
-    try:
-        mode = ImageReadMode.GRAY if grey else ImageReadMode.RGB
-        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=mode)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].rsplit(", ", 1)[-1]  # drops the place in the C++ source
-        raise FrameError(f"{path}: damaged JPEG ({reason})") from error
+    return _decode(path, _read(path), grey)
 
 
 def decode_group(paths: Sequence[Path], grey: bool = False) -> torch.Tensor:
@@ -56,13 +46,32 @@ def decode_group(paths: Sequence[Path], grey: bool = False) -> torch.Tensor:
 
     Raises FrameError if one cannot be decoded or has another size than the first.
     """
-    frames = [decode_frame(path, grey).permute(1, 2, 0) for path in paths]  # (H, W, 3), as they lie in memory
-    for path, frame in zip(paths, frames, strict=True):
+    return decode_images(paths, [_read(path) for path in paths], grey)
+
+
+def decode_images(names: Sequence[str | Path], data: Sequence[bytes], grey: bool = False) -> torch.Tensor:
+    """As `decode_group`, of the files' contents; `names` are what errors call them."""
+    images = [_decode(name, content, grey) for name, content in zip(names, data, strict=True)]
+    frames = [image.permute(1, 2, 0) for image in images]  # (H, W, 3), as they lie in memory
+    for name, frame in zip(names, frames, strict=True):
         if frame.shape != frames[0].shape:
             raise FrameError(
-                f"{path} is {_size(frame)} but {paths[0]} of the same video is {_size(frames[0])} (width × height)"
+                f"{name} is {_size(frame)} but {names[0]} of the same video is {_size(frames[0])} (width × height)"
             )
     return torch.stack(frames).permute(0, 3, 1, 2)  # (L, H, W, 3) → (L, 3, H, W), no copy
+
+
+def _decode(name: str | Path, data: bytes, grey: bool) -> torch.Tensor:
+    header = _jpeg_header(data)
+    if header is None or header.channels not in (1, 3) or decode_jpeg is None:
+        return _decode_any(name, data, grey)  # not a JPEG, or one in CMYK, which as a rule is stored inverted
+    _refuse_bomb(name, header.height, header.width)
+    try:
+        mode = ImageReadMode.GRAY if grey else ImageReadMode.RGB
+        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=mode)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rsplit(", ", 1)[-1]  # drops the place in the C++ source
+        raise FrameError(f"{name}: damaged JPEG ({reason})") from error
 
 
 def _size(frame: torch.Tensor) -> str:
@@ -109,26 +118,26 @@ def _jpeg_header(data: bytes) -> _JpegHeader | None:
     return None
 
 
-def _refuse_bomb(path: Path, height: int, width: int) -> None:
+def _refuse_bomb(name: str | Path, height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise FrameError(f"{path}: claims {width} × {height} pixels, more than the {MAX_PIXELS:,} allowed")
+        raise FrameError(f"{name}: claims {width} × {height} pixels, more than the {MAX_PIXELS:,} allowed")
 
 
-def _decode_any(path: Path, data: bytes, grey: bool) -> torch.Tensor:
+def _decode_any(name: str | Path, data: bytes, grey: bool) -> torch.Tensor:
     """Decode through Pillow, whatever the format."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            _refuse_bomb(path, image.height, image.width)
+            _refuse_bomb(name, image.height, image.width)
             image = _to_rgb(image)
             pixels = np.array(image.convert("L"))[..., None] if grey else np.array(image)
     except FrameError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours for the very largest
-        raise FrameError(f"{path}: {error}") from error
+        raise FrameError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise FrameError(f"{path}: not an image, or of an unknown format") from error
+        raise FrameError(f"{name}: not an image, or of an unknown format") from error
     except Exception as error:  # each of Pillow's decoders has its own kinds: OSError, SyntaxError, zlib.error, …
-        raise FrameError(f"{path}: damaged image ({error})") from error
+        raise FrameError(f"{name}: damaged image ({error})") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, 3) → (3, H, W)
 
 

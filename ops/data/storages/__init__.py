@@ -14,6 +14,7 @@ from ops.data.decode import FrameError
 from ops.data.records import VideoRecord
 from ops.data.storages.checked import Checked, Witness
 from ops.data.storages.frames import FrameFolders
+from ops.data.storages.packed import PackedFrames
 from ops.data.storages.video import VideoFiles
 
 
@@ -44,6 +45,7 @@ class Storage(Protocol):
 
 STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {
     "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality),
+    "packed": lambda data, _decoder: PackedFrames(data.root, data.modality),
     "video": lambda data, decoder: VideoFiles(data.root, decoder),
 }
 

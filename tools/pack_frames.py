@@ -32,9 +32,9 @@ import sys
 import tarfile
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -149,25 +149,38 @@ def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
     storage = FrameFolders(source.root, source.template, source.modality)
     records = wanted(source, storage)
     index = PackedIndex(root) if (root / INDEX_FILE).exists() else None
-    parts, number = present(root, packing, index), index.number if index else 0
+    number = index.number if index else 0
+    parts = present(root, packing, index)
     missing = lacking(records, parts)
     if index and not missing and [part.shard for part in parts] == index.shards:
         tidy_up(root, number)
         print(f"{root}: all {len(records)} videos are packed already, in {len(parts)} shards", file=sys.stderr)
         return 0
     demand_space(missing, storage, root)
+    note_settings(source.root, root)
     faults: list[str] = []
-    contents = read_ahead(missing, storage, args.jobs, faults if args.bad_frames == "skip" else None)
-    for name in SETTINGS_FILES:  # how the frames were made, for the fingerprint
-        if (source.root / name).is_file():
-            with whole(root / name) as file:
-                file.write((source.root / name).read_bytes())
-    parts += write_shards(contents, root, packing, args.shard_mb << 20, 1 + last_shard(root, index))
+    read = read_ahead(missing, storage, args.jobs, faults if args.bad_frames == "skip" else None)
+    with closing(read) as contents:
+        parts += write_shards(contents, root, packing, args.shard_mb << 20, 1 + last_shard(root, index))
     if not parts:
         raise InputError(f"{source.root}: none of the {len(records)} videos can be packed: {faults[0]}")
     write_index(root, packing, parts, number + 1)
     tidy_up(root, number + 1)
-    frames = sum(part.counts[k] // part.per_frame[k] for part in parts for k in range(len(part.paths)))
+    report(root, parts, faults)
+    return 1 if faults else 0
+
+
+def note_settings(source: Path, root: Path) -> None:
+    """Copies what says how the frames were made, for the fingerprint."""
+    for name in SETTINGS_FILES:
+        if (source / name).is_file():
+            with whole(root / name) as file:
+                file.write((source / name).read_bytes())
+
+
+def report(root: Path, parts: Sequence[Part], faults: Sequence[str]) -> None:
+    """Says what is packed, and what was left out."""
+    frames = sum(n // k for part in parts for n, k in zip(part.counts, part.per_frame, strict=True))
     print(
         f"{root}: {sum(len(part.paths) for part in parts)} videos, {frames} frames in {len(parts)} shards, "
         f"{sum(part.shard.bytes for part in parts) / 2**20:.1f} MiB",
@@ -175,7 +188,6 @@ def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
     )
     if faults:
         print(f"left out: {len(faults)}", *faults, sep="\n  ", file=sys.stderr)
-    return 1 if faults else 0
 
 
 def wanted(data: DataSource, storage: FrameFolders) -> list[VideoRecord]:
@@ -231,7 +243,7 @@ def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[Video
 
 def read_ahead(
     records: Sequence[VideoRecord], storage: FrameFolders, threads: int, faults: list[str] | None
-) -> Iterator[Content]:
+) -> Generator[Content, None, None]:
     """The content of the videos, in their order, while others are being read; on the way it says how far it is.
 
     What is wrong with a video goes to `faults`, or where there are none, is raised.

@@ -148,7 +148,7 @@ class PackedFrames:
         if fault := shard.fault(self.root):
             raise FrameError(f"{self.root / shard.name}: {fault}; {MEND}")
         try:
-            descriptor = os.open(self.root / shard.name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.root / shard.name, os.O_RDONLY)
         except OSError as error:
             raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {MEND}") from error
         self._open[shard.name] = descriptor

@@ -403,10 +403,9 @@ def demand_space(records: Sequence[VideoRecord], storage: FrameFolders, root: Pa
 
 def last_shard(root: Path, index: PackedIndex | None) -> int:
     """The highest number of a shard, also of one that is gone; -1 if there is none."""
-    shards = {file.name for file in root.glob("frames-*.tar")} | {
-        shard.name for shard in (index.shards if index else ())
-    }
-    return max((int(match[1]) for name in shards if (match := SHARD_NAME.fullmatch(name))), default=-1)
+    found = [file.name for file in root.glob("frames-*.tar")]
+    known = [shard.name for shard in index.shards] if index else []
+    return max((int(match[1]) for name in found + known if (match := SHARD_NAME.fullmatch(name))), default=-1)
 
 
 def tidy_up(root: Path, number: int) -> None:

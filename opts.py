@@ -217,8 +217,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     default = os.environ.get("FEXNET_DATASETS", "dataset")
     data.add_argument("--root_dataset", default=default, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
     data.add_argument("--root_path", metavar="DIR", help="folder of frames or videos, instead of the data set's own")
-    storage = f"{', '.join(names.STORAGES)}: folders of frames, or video files (default: as dataset.toml says, frames)"
-    data.add_argument("--storage", help=storage)
+    storage = f"{', '.join(names.STORAGES)}: folders of frames, these packed, or video files"
+    data.add_argument("--storage", help=f"{storage} (default: as dataset.toml says, frames)")
     data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)}")
     data.add_argument("--bad_frames", default="error", help="a video that can't be read: error, or skip and count it")
 

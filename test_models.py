@@ -121,8 +121,8 @@ def refuse_to_compile(network: TSN, place: Place) -> None:
 
 
 def storage_of(args: argparse.Namespace, modality: str) -> str | None:
-    """--storage; flow lies in frames, whatever a member beside it reads."""
-    return "frames" if modality == "Flow" else args.storage
+    """--storage; flow is not in video files, whatever a member beside it reads."""
+    return "frames" if modality == "Flow" and args.storage == "video" else args.storage
 
 
 def chosen(values: Sequence[Any] | None, index: int, default: Any = None) -> Any:

@@ -21,7 +21,7 @@ from ops.data.videofile import frames, scan, upright
 from ops.errors import InputError
 from ops.model.input_stage import InputStage
 from tools import benchmark, performance_page
-from tools.benchmarks import decode, findings, loader, pictures, sides
+from tools.benchmarks import decode, findings, loader, pictures, sides, storage
 from tools.benchmarks.sides import Side
 
 
@@ -59,6 +59,8 @@ def test_in_turns_warms_up() -> None:
     calls: list[str] = []
     taken = findings.in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
     assert calls == ["a", "b"] * 5 and [len(times) for times in taken.values()] == [3, 3]
+    findings.in_turns({"a": lambda: calls.append("a")}, 1, before=lambda: calls.append("before"))
+    assert calls[10:] == ["before", "a"] * 3
 
 
 def test_wrong_options(tmp_path: Path) -> None:
@@ -98,6 +100,30 @@ def test_rows_of_networks(
         assert (row["ours"], row["against"]) == expected and row["ratio"] == row["ours"] / row["against"]
     fex, literally = (next(scores for kind, scores in made if kind == wanted) for wanted in ("fex", "literal"))
     assert (fex - literally).abs().max() <= 1e-9 * literally.abs().max() > 0  # the same network
+
+
+def test_rows_of_storages(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["storage", "--videos", "3", "--frames", "20", "--size", "64x48", "--folder", str(tmp_path)]
+    assert benchmark.main([*words, "--repeats", "2", "--json", str(tmp_path / "out.json")]) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
+    said = capsys.readouterr().err
+    expected = {"storage_warm_vs_frames", "storage_warm_decoded_vs_frames", "storage_files", "storage_disk"}
+    if "cold caches are left out" not in said:
+        expected |= {"storage_cold_vs_frames", "storage_cold_decoded_vs_frames"}
+    if "calls to the system are left out" not in said:
+        expected.add("storage_syscalls")
+        # A file a frame is opened, looked at, read and closed; of shards there are a few to begin with.
+        assert 8 * 4 <= rows["storage_syscalls"]["against"] > rows["storage_syscalls"]["ours"] > 1
+    assert set(rows) == expected and list(tmp_path.iterdir()) == [tmp_path / "out.json"]
+    assert (rows["storage_files"]["ours"], rows["storage_files"]["against"]) == (6, 60)
+    assert rows["storage_disk"]["ours"] < rows["storage_disk"]["against"]
+    monkeypatch.setattr(storage, "resident", lambda _: 1.0)
+    monkeypatch.setattr(storage.shutil, "which", lambda _: None)
+    assert benchmark.main([*words, "--repeats", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "keeps frames-00000.tar and 000" in said and "strace is not installed" in said
+    with pytest.raises(InputError, match="--size"):
+        benchmark.main([*words, "--size", "64"])
 
 
 def test_sides_work_in_processes_of_their_own() -> None:

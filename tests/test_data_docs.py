@@ -19,13 +19,14 @@ import test_models
 from ops.data.catalog import resolve
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import frames
-from tools import check_dataset, make_lists, prepare_videos, vid2img
+from tools import check_dataset, make_lists, pack_frames, prepare_videos, vid2img
 
 PROGRAMS: dict[str, Any] = {
     "tools/make_lists.py": make_lists.main,
     "tools/check_dataset.py": check_dataset.main,
     "tools/vid2img.py": vid2img.main,
     "tools/prepare_videos.py": prepare_videos.main,
+    "tools/pack_frames.py": pack_frames.main,
     "main.py": main.main,
     "test_models.py": test_models.main,
 }
@@ -68,6 +69,17 @@ def test_documented_commands(block: list[list[str]], tmp_path: Path, monkeypatch
             assert storage.read(record, [1, record.num_frames]).shape[:2] == (2, 3)
 
 
+def test_documented_packing(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    monkeypatch.delenv("FEXNET_DATASETS", raising=False)
+    (demo / "dataset" / "demo").rename(demo / "dataset" / "mine")
+    (demo / "dataset" / "mine" / "dataset.toml").touch()
+    _, packing = (block for block in blocks() if not of_download(block))
+    assert [words[1] for words in packing] == ["tools/pack_frames.py"] * 2 + ["tools/check_dataset.py"]
+    for words in packing:
+        assert PROGRAMS[words[1]](words[2:]) == 0, words
+
+
 def write_pieces(source: Path, folder: Path, length: int = 24) -> None:
     """A real clip as short videos."""
     pictures = list(frames(source))
@@ -91,7 +103,7 @@ def test_a_newcomers_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     monkeypatch.delenv("FEXNET_DATASETS", raising=False)
     for clip in vid2img.find_videos(SHARED / "clips"):
         write_pieces(clip, tmp_path / "my_videos" / clip.stem)
-    (walk,) = [block for block in blocks() if not of_download(block)]
+    walk, _ = (block for block in blocks() if not of_download(block))
     assert len(walk) == 4
     for words in walk:
         assert not PROGRAMS[words[1]](words[2:]), words

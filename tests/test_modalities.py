@@ -13,7 +13,7 @@ from PIL import Image
 
 from ops.data.catalog import resolve
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
-from ops.data.modalities import MODALITIES, read_flow
+from ops.data.modalities import MODALITIES
 from ops.data.records import UNLABELLED, VideoRecord, read_list
 from ops.data.storages.frames import FrameFolders
 from ops.errors import InputError
@@ -64,7 +64,7 @@ def test_grey_values_are_read_as_they_are(tmp_path: Path) -> None:
     for axis in "xy":
         Image.fromarray(noise).save(tmp_path / "v" / f"flow_{axis}_00001.jpg", quality=95)
     stored = np.asarray(Image.open(tmp_path / "v" / "flow_x_00001.jpg"))
-    group = read_flow(tmp_path / "v", "{:05d}.jpg", [1])
+    group = FrameFolders(tmp_path, modality="Flow").read(VideoRecord("v", 1, 0), [1])
     assert group.shape == (1, 2, 32, 40)
     assert np.abs(group[0, 0].numpy().astype(int) - stored).max() <= 1  # decoders may round apart
 

@@ -21,12 +21,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
-from tools.benchmarks import decode, loader, model, train
+from tools.benchmarks import decode, loader, model, storage, train
 from tools.benchmarks.findings import Findings, machine
 from tools.options import documented_parser
 from tools.vid2img import write_whole
 
-PARTS = {"decode": decode, "loader": loader, "model": model, "train": train}
+PARTS = {"decode": decode, "loader": loader, "model": model, "storage": storage, "train": train}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

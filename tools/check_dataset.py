@@ -4,7 +4,8 @@
     python tools/check_dataset.py NAME --decode
 
 What is checked. Every line of the lists, every folder and the frames it promises (with --storage video: every file,
-its frames counted anew); with --decode every frame is decoded. Then: videos that are in training and in validation, by
+its frames counted anew; with --storage packed: every shard and video); with --decode every frame is decoded, and if
+packed compared with its checksum. Then: videos that are in training and in validation, by
 name or by content (byte by byte; a re-encoded copy is not found), videos listed twice, classes without videos, or with
 ten times the videos of another, another number of classes than the official one.
 
@@ -70,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     lists = (args.train_list, args.val_list)
     data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, args.storage)
-    storage = VideoFiles(data.root, "pyav", anew=True) if data.storage == "video" else STORAGES["frames"](data, "")
+    storage = VideoFiles(data.root, "pyav", anew=True) if data.storage == "video" else STORAGES[data.storage](data, "")
     report = Report()
-    for name, file in (("train", data.train_list), ("val", data.val_list), ("test", test_list(data))):
+    for name, file in (("train", data.train_list), ("val", data.val_list), ("test", data.test_list)):
         if name != "test" or file.is_file():
             check_list(report, name, file, data, storage, args)
     look_at_classes(report, data)
@@ -89,7 +90,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("dataset", help=f"{', '.join(CATALOG)}, or one of your own")
     add_root(parser)
     add("--modality", default="RGB", choices=names.MODALITIES, help="RGB, Flow or RGBDiff (RGB)")
-    add("--storage", choices=names.STORAGES, help="frames or video (as dataset.toml says, or frames)")
+    add("--storage", choices=names.STORAGES, help=f"{', '.join(names.STORAGES)} (as dataset.toml says, or frames)")
     for flag, what in (("train_list", "FILE"), ("val_list", "FILE"), ("root_path", "DIR")):
         add(f"--{flag}", metavar=what, help="instead of the data set's own")
     add("--decode", action="store_true", help="decode every frame")
@@ -99,11 +100,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if faults := common_faults(args):
         raise InputError("; ".join(faults))
     return args
-
-
-def test_list(data: DataSource) -> Path:
-    """Where a test list lies, if there is one."""
-    return data.val_list.with_name(data.val_list.name.replace("val_", "test_", 1))
 
 
 def check_list(

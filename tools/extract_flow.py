@@ -134,7 +134,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     """The flow of a data set's frames, and the lists of it."""
     data = resolve(args.dataset, args.root_dataset, storage="frames")
-    target = resolve(args.dataset, args.root_dataset, modality="Flow")
+    target = resolve(args.dataset, args.root_dataset, modality="Flow", storage="frames")
     pairs = ((target.train_list, data.train_list), (target.val_list, data.val_list))
     lists = {ours: listed(data, open_storage(data), theirs) for ours, theirs in pairs}
     frames = {record.path: record.num_frames for records in lists.values() for record in records}

@@ -41,7 +41,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops import names
 from ops.data.catalog import CATALOG, DESCRIPTION, NAME
 from ops.data.opposites import default_policy
 from ops.data.records import read_categories
@@ -108,8 +107,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         faults.append(f"--name {args.name!r}: expected letters, digits, _ . or -, as it names a folder")
     if not 0 <= args.val_share < 1:
         faults.append(f"--val_share {args.val_share}: expected a number from 0 to below 1")
-    if args.storage not in names.STORAGES:
-        faults.append(f"--storage {args.storage}: expected {' or '.join(names.STORAGES)}")
+    if args.storage not in ("frames", "video"):
+        faults.append(f"--storage {args.storage}: expected frames or video (tools/pack_frames.py packs frames)")
     try:
         re.compile(args.group_by or "")
     except re.error as error:

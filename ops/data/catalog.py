@@ -13,10 +13,15 @@ and for `--storage video`, where frames are decoded from video files as they are
     <root>/<name>/val_videos.txt
     <root>/<name>/videos/<path>            class/clip.mp4 …
 
+and for `--storage packed`, made of frames by `tools/pack_frames.py`, with the lists of frames:
+
+    <root>/<name>/packed/frames-00000.tar  …, and an index (see `packed_index`)
+
 and for Flow, made by `tools/extract_flow.py`:
 
     <root>/<name>/train_videofolder_flow.txt, val_videofolder_flow.txt
     <root>/<name>/flow/<path>/flow_x_00001.jpg, flow_y_00001.jpg  …
+    <root>/<name>/packed_flow/             the same, packed
 
 Where one has further splits, split 2 is a data set `<name>_split2` in the same folder, with lists
 `train_videofolder_split2.txt` and so on. A file `dataset.toml` in the folder changes what is said here, and makes any
@@ -107,7 +112,8 @@ class DataSource:
     """A data set found on disk: class names in label order, its two lists, its frames, how to treat them.
 
     family: its name without the split: data sets of one family have the same classes. root: the folder of the frames,
-    the flow or, where storage is `video`, the video files. classes: how many there should be; 0: any.
+    the flow or, where storage is `video`, the video files; where it is `packed`, their shards. classes: how many there
+    should be; 0: any. how_to_get: the lists, and with how_to_fill what lies in root.
     """
 
     name: str
@@ -124,14 +130,20 @@ class DataSource:
     modality: str
     storage: str
     how_to_get: str
+    how_to_fill: str
+
+    @property
+    def test_list(self) -> Path:
+        """Where a test list lies, if there is one."""
+        return self.val_list.with_name(self.val_list.name.replace("val_", "test_", 1))
 
     def demand(self, list_file: Path) -> None:
         """Raises InputError if the list or the folder of frames, flow or videos is missing."""
         if not list_file.is_file():
             raise _missing("list file", list_file, self.name, self.how_to_get)
         if not self.root.is_dir():
-            raise _missing(f"{'videos' if self.storage == 'video' else 'frames'} folder", self.root, self.name,
-                           self.how_to_get)  # fmt: skip
+            what = {"frames": "frames", "packed": "packed frames", "video": "videos"}[self.storage]
+            raise _missing(f"{what} folder", self.root, self.name, self.how_to_fill)
 
 
 def unknown(name: str, root_dataset: Path | str) -> str:
@@ -155,11 +167,12 @@ def resolve(
     modality: str = "RGB",
     storage: str | None = None,
 ) -> DataSource:
-    """Find data set `name` below `root_dataset`: its frames, its flow for the modality Flow, or its video files.
+    """Find data set `name` below `root_dataset`: its frames, its flow for the modality Flow, either packed, or videos.
 
     A given `train_list`, `val_list` or `root_path` (the folder of frames or videos) is taken as it stands, in place of
-    the layout's; a given `storage` in place of the one that dataset.toml names, `frames` if none. Only `category.txt`
-    has to exist here; the rest is checked when it is read. Raises InputError for an unknown name, a missing or faulty
+    the layout's; a given `storage` in place of the one that dataset.toml names, `frames` if none. (Flow is not in video
+    files, so that for it a named `video` means `frames`.) Only `category.txt` has to exist here; the rest is checked
+    when it is read. Raises InputError for an unknown name, a missing or faulty
     category file and a faulty dataset.toml.
     """
     if fault := unknown(name, root_dataset):
@@ -168,16 +181,20 @@ def resolve(
     folder = Path(root_dataset) / (entry.family or name)
     said = read_description(folder / DESCRIPTION)
     how = f"python tools/extract_flow.py {name}" if modality == "Flow" else entry.how_to_get
+    pack = f"python tools/pack_frames.py {name}" + " --modality Flow" * (modality == "Flow")
     category_file = folder / "category.txt"
     if not category_file.is_file():
         raise _missing("category file", category_file, name, entry.how_to_get)
     categories = tuple(read_categories(category_file))
-    storage = storage or ("frames" if modality == "Flow" else said.get("storage", "frames"))
-    if storage == "video" and modality == "Flow":
+    flow = modality == "Flow"
+    named = said.get("storage", "frames")
+    storage = storage or ("frames" if flow and named == "video" else named)
+    if storage == "video" and flow:
         raise InputError(f"--storage video: flow is not in video files; make it with {how} and leave the flag out")
-    kind = "videos" if storage == "video" else "flow" if modality == "Flow" else "frames"
+    of_frames = {"packed": "packed_flow", "frames": "flow"} if flow else {"packed": "packed", "frames": "frames"}
+    kind = of_frames.get(storage, "videos")
     lists = "videos" if storage == "video" else "videofolder"
-    mark = entry.split + ("_flow" if modality == "Flow" else "")
+    mark = entry.split + "_flow" * flow
     policy = said.get("mirror", entry.mirror)
     mirror, because = default_policy(categories) if policy == "auto" else (policy, "")
     return DataSource(
@@ -195,6 +212,7 @@ def resolve(
         modality=modality,
         storage=storage,
         how_to_get=how,
+        how_to_fill=pack if storage == "packed" else how,
     )
 
 
@@ -210,6 +228,8 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "frames": (_folder, "a folder, relative to this file's or absolute"),
     "videos": (_folder, "a folder, relative to this file's or absolute"),
     "flow": (_folder, "a folder, relative to this file's or absolute"),
+    "packed": (_folder, "a folder, relative to this file's or absolute"),
+    "packed_flow": (_folder, "a folder, relative to this file's or absolute"),
 }
 
 

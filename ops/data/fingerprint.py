@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.data.catalog import DataSource
+from ops.data.decode import FrameError
 from ops.data.records import VideoRecord
 from ops.data.storages import Storage
 
 SAMPLED = 16  # videos whose content is looked at
 MISSING = "missing"
-READ = 1 << 20  # bytes of a file
 SETTINGS_FILES = ("extraction.json", "flow.json")  # beside the frames: how they were made
 # What a difference means to whoever reads of it.
 MEANINGS = {
@@ -43,11 +43,10 @@ def content_of(storage: Storage, record: VideoRecord) -> str:
     """A mark of one video's content; `missing` where a file of it cannot be read."""
     digest = hashlib.sha256(str(record.num_frames).encode())
     try:
-        for file in storage.witnesses(record):
-            digest.update(str(file.stat().st_size).encode())
-            with file.open("rb") as opened:
-                digest.update(opened.read(READ))
-    except OSError:
+        for size, start in storage.witnesses(record):
+            digest.update(str(size).encode())
+            digest.update(start)
+    except (OSError, FrameError):
         return MISSING
     return digest.hexdigest()[:16]
 

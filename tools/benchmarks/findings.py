@@ -47,11 +47,14 @@ class Findings:
     curves: list[Curve] = field(default_factory=list)
 
 
-def in_turns(work: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each, `repeats` times, in turns, after rounds to warm up."""
+def in_turns(
+    work: Mapping[str, Callable[[], object]], repeats: int, before: Callable[[], object] = lambda: None
+) -> dict[str, list[float]]:
+    """Milliseconds of each, `repeats` times, in turns, after rounds to warm up; `before` each, not timed, goes that."""
     taken: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(repeats + WARM_UP):
         for name, each in work.items():
+            before()
             start = time.perf_counter()
             each()
             if turn >= WARM_UP:

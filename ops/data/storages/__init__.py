@@ -1,9 +1,9 @@
-"""Where the frames of a data set lie. Each storage is a class with the three methods of `Storage`, in a file here.
+"""Where the frames of a data set lie. Each storage is a class with the methods of `Storage`, in a file here.
 
 To add one: write its file, name it in `STORAGES` below and in `ops.names.STORAGES`, which the options show.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +12,9 @@ import torch
 from ops.data.catalog import DataSource
 from ops.data.decode import FrameError
 from ops.data.records import VideoRecord
-from ops.data.storages.checked import Checked
+from ops.data.storages.checked import Checked, Witness
 from ops.data.storages.frames import FrameFolders
+from ops.data.storages.packed import PackedFrames
 from ops.data.storages.video import VideoFiles
 
 
@@ -35,12 +36,16 @@ class Storage(Protocol):
     def check(self, record: VideoRecord, decode: bool) -> Checked:
         """Whether all is there that the list promises and, with `decode`, whether every frame can be decoded."""
 
-    def witnesses(self, record: VideoRecord) -> list[Path]:
-        """Few files whose content stands for the video's, to tell two videos apart."""
+    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
+        """Few files whose content stands for the video's, to tell two videos apart.
+
+        Raises OSError or FrameError if one is not there.
+        """
 
 
 STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {
     "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality),
+    "packed": lambda data, _decoder: PackedFrames(data.root, data.modality),
     "video": lambda data, decoder: VideoFiles(data.root, decoder),
 }
 

@@ -1,6 +1,10 @@
 """What a look at one video found."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+READ = 1 << 20  # bytes of a file
+Witness = tuple[int, bytes]  # a file's size, and its first `READ` bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,3 +14,9 @@ class Checked:
     num_frames: int
     fault: str = ""
     remark: str = ""
+
+
+def witness(file: Path) -> Witness:
+    """Of a file. Raises OSError."""
+    with file.open("rb") as opened:
+        return file.stat().st_size, opened.read(READ)

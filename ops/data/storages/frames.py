@@ -1,15 +1,15 @@
 """Videos as folders of pictures, a file a frame (Flow: a pair of files)."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from ops.data.decode import FrameError, MissingFrameError
-from ops.data.modalities import FLOW_PREFIXES, MODALITIES
+from ops.data.decode import FrameError, MissingFrameError, decode_group
+from ops.data.modalities import MODALITIES, picture_names
 from ops.data.records import VideoRecord, read_list
-from ops.data.storages.checked import Checked
+from ops.data.storages.checked import Checked, Witness, witness
 from ops.errors import InputError
 
 DECODED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
@@ -33,7 +33,10 @@ class FrameFolders:
 
     def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
         """See `Storage`."""
-        return MODALITIES[self.modality].read(self.root / record.path, self.template, numbers)
+        folder = self.root / record.path
+        pairs = self.modality == "Flow" and self._in_pairs(folder, numbers[0])
+        paths = [folder / name for name in picture_names(self.template, numbers, pairs)]
+        return MODALITIES[self.modality].group(decode_group(paths, grey=pairs))
 
     def reason(self, record: VideoRecord, error: FrameError) -> str:
         """See `Storage`."""
@@ -52,10 +55,10 @@ class FrameFolders:
             files = {entry.name for entry in os.scandir(folder)}
         except OSError as error:
             return Checked(0, f"its folder {folder} cannot be read ({error.strerror})")
-        wanted = [self._names(number, files) for number in range(1, n + 1)]
+        wanted = self._names(range(1, n + 1), files)
         if missing := [name for names in wanted for name in names if name not in files]:
             return Checked(n, f"{len(missing)} of its {n} frames are missing, first {folder / missing[0]}")
-        beyond = [name for name in self._names(n + 1, files) if name in files]
+        beyond = [name for names in self._names([n + 1], files) for name in names if name in files]
         remark = f"{folder} holds more than the {n} frames of the list" if beyond else ""
         if decode:
             try:
@@ -65,17 +68,31 @@ class FrameFolders:
                 return Checked(n, str(error), remark)
         return Checked(n, remark=remark)
 
-    def witnesses(self, record: VideoRecord) -> list[Path]:
+    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
         """The first, the middle and the last frame."""
-        folder, n = self.root / record.path, record.num_frames
-        files = {entry.name for entry in os.scandir(folder)} if self.modality == "Flow" else set()
-        return [folder / name for number in sorted({1, (n + 1) // 2, n}) for name in self._names(number, files)]
+        n = record.num_frames
+        for names in self.file_names(record, sorted({1, (n + 1) // 2, n})):
+            for name in names:
+                yield witness(self.root / record.path / name)
 
-    def _names(self, number: int, files: Collection[str]) -> list[str]:
-        """The files of a frame; of flow, packed ones if the folder's `files` are."""
-        name = self.template.format(number)
-        packed = self.modality != "Flow" or self.template.format(1) in files
-        return [name] if packed else [prefix + name for prefix in FLOW_PREFIXES]
+    def file_names(self, record: VideoRecord, numbers: Sequence[int]) -> list[list[str]]:
+        """The files of each of these frames: one, or of flow a pair. Raises OSError if flow's folder cannot be read."""
+        folder = self.root / record.path
+        return self._names(numbers, {entry.name for entry in os.scandir(folder)} if self.modality == "Flow" else ())
+
+    def _names(self, numbers: Sequence[int], files: Collection[str]) -> list[list[str]]:
+        """The files of each frame; of flow, packed ones if the folder's `files` are."""
+        pairs = self.modality == "Flow" and self.template.format(1) not in files
+        return [picture_names(self.template, [number], pairs) for number in numbers]
+
+    def _in_pairs(self, folder: Path, number: int) -> bool:
+        """Whether flow is in pairs of files. Raises MissingFrameError if this frame is there in neither form."""
+        (pair, _), (packed,) = (picture_names(self.template, [number], pairs) for pairs in (True, False))
+        if (folder / pair).exists():
+            return True
+        if not (folder / packed).exists():
+            raise MissingFrameError(f"{folder / pair}: no such file, nor the packed {packed}")
+        return False
 
 
 def _numbers_frames(template: str) -> bool:

@@ -3,7 +3,7 @@
 import functools
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from ops.data import videofile
 from ops.data.decode import FrameError
 from ops.data.records import VideoRecord, read_list
-from ops.data.storages.checked import Checked
+from ops.data.storages.checked import Checked, Witness, witness
 from ops.data.video_index import Indexed, index_videos, look
 from ops.data.videofile import DamageError, FrameTable
 from ops.errors import InputError
@@ -77,9 +77,9 @@ class VideoFiles:
                 return Checked(count, fault)
         return Checked(found.num_frames)
 
-    def witnesses(self, record: VideoRecord) -> list[Path]:
+    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
         """The file."""
-        return [self.root / record.path]
+        yield witness(self.root / record.path)
 
 
 def choose_decoder(name: str) -> Decoder:

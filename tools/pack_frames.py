@@ -1,0 +1,437 @@
+"""Packs the frames of a data set into a few large files: for file systems that suffer from millions of small ones.
+
+    python tools/pack_frames.py NAME
+    python tools/pack_frames.py NAME --verify
+    python main.py NAME RGB --storage packed …
+
+What is written. The files of all videos in the lists, byte by byte as they are, into tar files of about --shard_mb in
+<data set>/packed (with --modality Flow: packed_flow): frames-00000.tar and so on, a file in them as <path>/00001.jpg, a
+video's frames one after the other in one of them; and an index, by which one frame is read without the others.
+`tar tf` lists them, `tar xf` gives the folders back.
+
+Verified. Before a shard gets its name it is read back as a tar file, and each file's name, size and CRC-32 are compared
+with what was read from the folders. --verify does so again, with what the index says, for all shards.
+
+Interruption. A shard is written under the name .<name>.partial; the same command again continues with the next. When
+all is there, the index is written. Later, the command adds what the lists have got since, and what was in shards that
+are gone or too short: to mend a damaged shard, remove it and run the command again.
+
+Damage. A video with a frame that is missing or empty ends the program with the file's name; with --bad_frames skip it
+is left out and counted, and the exit status is 1.
+
+Exit status: 0 all is packed, 1 videos were left out or --verify found faults, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tarfile
+import zlib
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
+
+from ops import names
+from ops.data.catalog import CATALOG, DataSource, resolve
+from ops.data.fingerprint import SETTINGS_FILES
+from ops.data.modalities import picture_names
+from ops.data.packed_index import (
+    FILE,
+    INDEX_FILE,
+    SHARD,
+    SHARD_NAME,
+    Packed,
+    PackedIndex,
+    Packing,
+    Part,
+    Shard,
+    array_files,
+    load_part,
+    save_part,
+    write_index,
+)
+from ops.data.parallel import LINES
+from ops.data.records import VideoRecord
+from ops.data.storages import listed
+from ops.data.storages.frames import FrameFolders
+from ops.errors import InputError, reported
+from ops.files import whole
+from tools.options import add_root, common_faults, documented_parser
+
+SAMPLED = 16  # videos of which the space that all will take is estimated
+LARGEST = 2**32 - 1  # bytes of a file, which the index holds
+
+
+class BadVideoError(InputError):
+    """A video cannot be packed. The message names the file."""
+
+
+@dataclass
+class Contents:
+    """What a shard holds so far."""
+
+    paths: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    per_frame: list[int] = field(default_factory=list)
+    rows: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def part(self, shard: Shard) -> Part:
+        """The same for the index."""
+        files = np.array(self.rows, FILE)
+        return Part(shard, self.paths, self.counts, self.per_frame, lambda: files)
+
+
+@dataclass(frozen=True)
+class Content:
+    """A video's files, frame by frame, as they are to be in a shard."""
+
+    record: VideoRecord
+    per_frame: int
+    names: list[str]
+    data: list[bytes]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, pack or verify; the exit status."""
+    args = parse(argv)
+    lists = (args.train_list, args.val_list)
+    source = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, "frames")
+    target = resolve(args.dataset, args.root_dataset, *lists, None, args.modality, "packed").root
+    try:
+        if args.verify:
+            return verify(target)
+        target.mkdir(parents=True, exist_ok=True)
+        with alone(target):
+            return pack(source, target, args)
+    except OSError as fault:
+        raise InputError(f"{fault}. Finished shards are kept; the same command continues") from fault
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. Raises one InputError that names every wrong option."""
+    parser = documented_parser(__doc__)
+    add = parser.add_argument
+    add("dataset", help=f"{', '.join(CATALOG)}, or one of your own")
+    add_root(parser)
+    add("--modality", default="RGB", choices=names.MODALITIES, help="Flow packs the flow, the others the frames (RGB)")
+    for flag, what in (("train_list", "FILE"), ("val_list", "FILE"), ("root_path", "DIR")):
+        add(f"--{flag}", metavar=what, help="instead of the data set's own")
+    add("--shard_mb", type=int, default=1024, metavar="MB", help="a shard's size, in MiB (1024)")
+    add("--bad_frames", default="error", choices=names.BAD_FRAMES, help="skip leaves such videos out (error)")
+    add("--verify", action="store_true", help="compare the shards with the index, and pack nothing")
+    add("-j", "--jobs", type=int, default=4, help="videos that are read at a time, ahead of the writing (4)")
+    args = parser.parse_args(argv)
+    faults = common_faults(args)
+    if args.shard_mb < 1:
+        faults.append(f"--shard_mb {args.shard_mb}: at least 1")
+    if faults:
+        raise InputError("; ".join(faults))
+    return args
+
+
+def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
+    """Packs the videos of the lists that are not in a shard yet; the exit status."""
+    packing = Packing("flow" if source.modality == "Flow" else "frames", source.template)
+    storage = FrameFolders(source.root, source.template, source.modality)
+    records = wanted(source, storage)
+    index = PackedIndex(root) if (root / INDEX_FILE).exists() else None
+    number = index.number if index else 0
+    parts = present(root, packing, index)
+    missing = lacking(records, parts)
+    if index and not missing and [part.shard for part in parts] == index.shards:
+        tidy_up(root, number)
+        print(f"{root}: all {len(records)} videos are packed already, in {len(parts)} shards", file=sys.stderr)
+        return 0
+    demand_space(missing, storage, root)
+    note_settings(source.root, root)
+    faults: list[str] = []
+    read = read_ahead(missing, storage, args.jobs, faults if args.bad_frames == "skip" else None)
+    with closing(read) as contents:
+        parts += write_shards(contents, root, packing, args.shard_mb << 20, 1 + last_shard(root, index))
+    if not parts:
+        raise InputError(f"{source.root}: none of the {len(records)} videos can be packed: {faults[0]}")
+    write_index(root, packing, parts, number + 1)
+    tidy_up(root, number + 1)
+    report(root, parts, faults)
+    return 1 if faults else 0
+
+
+def note_settings(source: Path, root: Path) -> None:
+    """Copies what says how the frames were made, for the fingerprint."""
+    for name in SETTINGS_FILES:
+        if (source / name).is_file():
+            with whole(root / name) as file:
+                file.write((source / name).read_bytes())
+
+
+def report(root: Path, parts: Sequence[Part], faults: Sequence[str]) -> None:
+    """Says what is packed, and what was left out."""
+    frames = sum(n // k for part in parts for n, k in zip(part.counts, part.per_frame, strict=True))
+    print(
+        f"{root}: {sum(len(part.paths) for part in parts)} videos, {frames} frames in {len(parts)} shards, "
+        f"{sum(part.shard.bytes for part in parts) / 2**20:.1f} MiB",
+        file=sys.stderr,
+    )
+    if faults:
+        print(f"left out: {len(faults)}", *faults, sep="\n  ", file=sys.stderr)
+
+
+def wanted(data: DataSource, storage: FrameFolders) -> list[VideoRecord]:
+    """The videos of all lists that there are, each once, with the most frames that a list names."""
+    found: dict[str, VideoRecord] = {}
+    lists = [file for file in (data.train_list, data.val_list, data.test_list) if file.is_file()] or [data.train_list]
+    for file in lists:
+        for record in listed(data, storage, file, unlabelled_too=file != data.train_list):
+            if record.path not in found or found[record.path].num_frames < record.num_frames:
+                found[record.path] = record
+    for path in found:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise InputError(f"{path!r}: a path outside of {data.root}, which a tar file should not hold")
+    return list(found.values())
+
+
+def present(root: Path, packing: Packing, index: PackedIndex | None) -> list[Part]:
+    """The shards that are there: those of the index, then those that are not in it yet.
+
+    Raises InputError for frames of another kind, for shards of another size, and for those of which nothing is known.
+    """
+    if index and index.packing != packing:
+        raise InputError(f"{root}: holds {index.packing}, not {packing}: remove it to pack anew")
+    parts = {shard.name: index.part(place) for place, shard in enumerate(index.shards)} if index else {}
+    for file in sorted(root.glob("frames-*.tar")):
+        part = parts.get(file.name) or load_part(root, file.name)
+        if part is None:
+            raise InputError(f"{file}: neither in {INDEX_FILE} nor with rows beside it: move it away")
+        if fault := part.shard.fault(root):
+            raise InputError(f"{file} {fault}: remove it, and this command packs its videos anew")
+        parts[file.name] = part
+    if gone := [name for name in parts if not (root / name).exists()]:
+        print(f"{root}: {', '.join(gone)} gone; what was in there is packed anew", file=sys.stderr)
+    return [part for name, part in parts.items() if name not in gone]
+
+
+def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[VideoRecord]:
+    """The videos that are in no shard. Raises InputError where a list has more frames of one than were packed."""
+    packed = {
+        path: (count // per_frame, part.shard.name)
+        for part in parts
+        for path, count, per_frame in zip(part.paths, part.counts, part.per_frame, strict=True)
+    }
+    for record in records:
+        frames, shard = packed.get(record.path, (record.num_frames, ""))
+        if frames < record.num_frames:
+            raise InputError(
+                f"{record.path}: the list promises {record.num_frames} frames, {frames} are in {shard}; remove that "
+                "shard, and this command packs its videos anew"
+            )
+    return [record for record in records if record.path not in packed]
+
+
+def read_ahead(
+    records: Sequence[VideoRecord], storage: FrameFolders, threads: int, faults: list[str] | None
+) -> Generator[Content, None, None]:
+    """The content of the videos, in their order, while others are being read; on the way it says how far it is.
+
+    What is wrong with a video goes to `faults`, or where there are none, is raised.
+    """
+    left = iter(records)
+    waiting: deque[Future[Content]] = deque()
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(records), unit="video", disable=None) as bar:
+        try:
+            for count in range(1, len(records) + 1):
+                for record in islice(left, threads - len(waiting)):
+                    waiting.append(pool.submit(read_video, record, storage))
+                try:
+                    yield waiting.popleft().result()
+                except BadVideoError as error:
+                    if faults is None:
+                        raise InputError(f"{error}; --bad_frames skip leaves such videos out") from None
+                    faults.append(str(error))
+                bar.update()
+                if bar.disable and count * LINES // len(records) > (count - 1) * LINES // len(records):
+                    print(f"{count} of {len(records)} videos", file=sys.stderr, flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def read_video(record: VideoRecord, storage: FrameFolders) -> Content:
+    """The files of a video. Raises BadVideoError."""
+    folder = storage.root / record.path
+    file = folder
+    try:
+        frames = storage.file_names(record, range(1, record.num_frames + 1))
+        data = []
+        for file in (folder / name for frame in frames for name in frame):
+            data.append(file.read_bytes())
+            if not 0 < len(data[-1]) <= LARGEST:
+                raise BadVideoError(f"{file}: {'too large' if data[-1] else 'the file is empty'}")
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadVideoError(f"{file}: no such file; the list promises {record.num_frames} frames") from None
+    except OSError as error:
+        raise BadVideoError(f"{file}: cannot be read ({error.strerror})") from error
+    return Content(record, len(frames[0]), [f"{record.path}/{name}" for frame in frames for name in frame], data)
+
+
+def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most: int, number: int) -> list[Part]:
+    """Shards of at most so many bytes, or of one video, numbered from `number`."""
+    parts: list[Part] = []
+    content = next(contents, None)
+    while content is not None:
+        name = SHARD.format(number + len(parts))
+        partial = root / f".{name}.partial"
+        try:
+            with partial.open("wb") as file:
+                held = Contents()
+                while content is not None and (not held.paths or file.tell() + taken(content) <= most):
+                    add(file, held, content)
+                    content = next(contents, None)
+                file.write(b"\0" * (2 * tarfile.BLOCKSIZE))  # the end of a tar file
+                file.write(b"\0" * (-file.tell() % tarfile.RECORDSIZE))
+                file.flush()
+                os.fsync(file.fileno())
+                part = held.part(Shard(name, file.tell()))
+                evict(file)
+            if faults := compare(partial, part, packing.template):
+                raise InputError(f"{partial}: what was written is not what is read back ({faults[0]}): a failing disk?")
+            save_part(root, part)
+            partial.replace(root / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        parts.append(part)
+    return parts
+
+
+def taken(content: Content) -> int:
+    """Bytes of a shard that a video takes, but for long names."""
+    return sum(tarfile.BLOCKSIZE + len(data) + -len(data) % tarfile.BLOCKSIZE for data in content.data)
+
+
+def add(file: IO[bytes], held: Contents, content: Content) -> None:
+    """Writes a video's files at the end of a shard."""
+    held.paths.append(content.record.path)
+    held.counts.append(len(content.names))
+    held.per_frame.append(content.per_frame)
+    for name, data in zip(content.names, content.data, strict=True):
+        member = tarfile.TarInfo(name)  # of no time and no owner: the same frames make the same shards
+        member.size = len(data)
+        file.write(member.tobuf(tarfile.PAX_FORMAT))  # longer than a block if the name is long or not ASCII
+        held.rows.append((file.tell(), len(data), zlib.crc32(data)))
+        file.write(data)
+        file.write(b"\0" * (-len(data) % tarfile.BLOCKSIZE))
+
+
+def evict(file: IO[bytes]) -> None:
+    """Leaves a file's content on the disk alone, so that it is read back from there."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def compare(file: Path, part: Part, template: str) -> list[str]:
+    """What differs between a shard, read as a tar file, and what is known of it: names, places, sizes, checksums."""
+    faults = []
+    try:
+        with tarfile.open(file, "r:") as tar:
+            for video in part.videos():
+                faults += compare_video(tar, video, template)
+            if tar.next() is not None:
+                faults.append("it holds more than is known of")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        faults.append(f"not a whole tar file ({error})")
+    return faults
+
+
+def compare_video(tar: Any, video: Packed, template: str) -> list[str]:
+    """What differs in the next members of a shard from what is known of a video. Raises TarError where they end."""
+    faults = []
+    names = picture_names(template, range(1, video.num_frames + 1), video.per_frame == 2)  # all x, then all y
+    for place, (offset, size, crc) in enumerate(video.files.tolist()):
+        member = tar.next()
+        if member is None:
+            raise tarfile.ReadError("it ends too early")
+        tar.members.clear()  # tarfile would keep them all
+        frame, k = divmod(place, video.per_frame)
+        name = f"{video.path}/{names[k * video.num_frames + frame]}"
+        same = (member.name, member.offset_data, member.size) == (name, offset, size)
+        if not same or zlib.crc32(tar.extractfile(member).read()) != crc:
+            faults.append(f"{name}: not as it was packed")
+    return faults
+
+
+def verify(root: Path) -> int:
+    """Compares all shards with the index; the exit status."""
+    index = PackedIndex(root)
+    faults = []
+    for place in tqdm(range(len(index.shards)), unit="shard", disable=None):
+        part = index.part(place)
+        fault = part.shard.fault(root)
+        found = [fault] if fault else compare(root / part.shard.name, part, index.packing.template)
+        faults += [f"{root / part.shard.name}: {line}" for line in found]
+    if faults:
+        print(f"{len(faults)} faults:", *faults, sep="\n  ", file=sys.stderr)
+        print("to mend a shard, remove it and run the command without --verify", file=sys.stderr)
+        return 1
+    print(f"{root}: {len(index)} videos in {len(index.shards)} shards are as they were packed", file=sys.stderr)
+    return 0
+
+
+def demand_space(records: Sequence[VideoRecord], storage: FrameFolders, root: Path) -> None:
+    """Raises InputError if the disk has less space than, by a sample of them, the videos will take."""
+    frames = size = 0
+    for record in records[:: max(1, len(records) // SAMPLED)]:
+        with suppress(OSError, BadVideoError):  # found when it is packed
+            size += taken(read_video(record, storage))
+            frames += record.num_frames
+    needed = size * sum(record.num_frames for record in records) // max(1, frames)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise InputError(f"{root}: about {needed / 2**30:.1f} GiB are needed there, {free / 2**30:.1f} GiB are free")
+
+
+def last_shard(root: Path, index: PackedIndex | None) -> int:
+    """The highest number of a shard, also of one that is gone; -1 if there is none."""
+    found = [file.name for file in root.glob("frames-*.tar")]
+    known = [shard.name for shard in index.shards] if index else []
+    return max((int(match[1]) for name in found + known if (match := SHARD_NAME.fullmatch(name))), default=-1)
+
+
+def tidy_up(root: Path, number: int) -> None:
+    """Removes the rows beside shards, which are in the index of this number now, and other indices."""
+    kept = set(array_files(root, number))
+    for file in (*root.glob("index-*.npy"), *root.glob("frames-*.npz"), *root.glob(".*.partial")):
+        if file not in kept:
+            file.unlink()
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Holds the folder. Raises InputError if another packing does; where it can't be told, goes on."""
+    with (root / ".lock").open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{root}: another packing is at work there; wait for its end") from None
+        except (ImportError, OSError):  # Windows; a network file system without locks
+            pass
+        yield
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's preemption: tidy up as for Ctrl-C
+    with reported():
+        sys.exit(main())

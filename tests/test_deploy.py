@@ -10,7 +10,8 @@ import torch
 from test_model import shaken
 from torch import nn
 
-from ops.model.deploy import FoldedFEX, foldable
+from ops.model.deploy import foldable
+from ops.model.folded import FoldedFEX
 from ops.model.tsn import TSN, NetworkOptions, build_network
 
 NORMS = nn.modules.batchnorm._BatchNorm

@@ -17,13 +17,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from ops.model.fex import FEX, TemporalInformationModule
-from ops.model.frames import add_over_time, mean_over_time, replace_foreground, with_foreground
-from ops.model.temporal_shift import WithTemporal, is_pointwise
+from ops.model.folded import FoldedFEX, FoldedShift
+from ops.model.temporal_shift import TemporalShift, WithTemporal, is_pointwise
 
 if TYPE_CHECKING:
     from ops.model.tsn import TSN
 
-CONVOLUTIONS = nn.modules.conv._ConvNd
+CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 WATCHED_SIZE = 224  # pixels: a size that every backbone takes
 
 
@@ -32,15 +32,14 @@ def deployed(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     """A copy of `network` for evaluation only, equal to it to rounding: 1e-5 of the scores in float32.
 
     Every BatchNorm that is alone in reading a convolution's result is folded into the convolution, and each FEX block
-    into the convolution behind it as far as it goes (`FoldedFEX`). The copy has no training mode.
+    and temporal shift into the convolution behind it as far as it goes (see `folded`). The copy has no training mode.
 
     `dtype`: that of an autocast the copy will run under; its convolutions' weights are kept in it, where autocast
     would convert them in every pass.
     """
     network = copy.deepcopy(network).eval()
     for norm, conv in foldable(network).items():
-        layer = network.get_submodule(conv)
-        assert isinstance(layer, CONVOLUTIONS)
+        layer: Any = network.get_submodule(conv)
         batch_norm: Any = network.get_submodule(norm)
         network.set_submodule(conv, fuse_conv_bn_eval(layer, batch_norm))
         # timm's BatchNorm has an activation inside.
@@ -50,56 +49,24 @@ def deployed(network: TSN, dtype: torch.dtype | None = None) -> TSN:
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)
             module.set_submodule("bn", nn.Identity())
     for name, module in list(network.named_modules()):
-        if isinstance(module, WithTemporal) and isinstance(module.temporal, FEX):
-            network.set_submodule(name, FoldedFEX(module.temporal, module.net))
+        if isinstance(module, WithTemporal) and (one := folded(module.temporal, module.net)) is not None:
+            network.set_submodule(name, one)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-        if isinstance(module, CONVOLUTIONS):
+        if isinstance(module, CONVOLUTIONS + (FoldedFEX, FoldedShift)):
             module.to(dtype=dtype)
     return network.requires_grad_(False)
 
 
-class FoldedFEX(nn.Module):
-    """A FEX block and the layer behind it, in evaluation.
-
-    SS is a sum of linear maps but for the scene's ReLU (see `fex.MergedFusion`); a 1x1 convolution behind the block
-    folds into all of them. A larger one must not be folded, as its zero padding would not see the folded bias and map:
-    there the foreground alone is such a sum. The BatchNorms of `fex` have been folded before.
-    """
-
-    def __init__(self, fex: FEX, net: nn.Module) -> None:
-        super().__init__()
-        ss = fex.segregation
-        self.enhancement = fex.enhancement
-        self.num_segments, self.width = ss.num_segments, ss.width
-        self.tim = ss.tim
-        self.scene = nn.Sequential(ss.scene_conv, ss.scene_bn, nn.ReLU(inplace=True))
-        conv = net if isinstance(net, nn.Conv2d) and is_pointwise(net) else None
-        self.net = None if conv else net
-        merged = ss.merged(conv)
-        stride = conv.stride if conv else 1
-        self.frame = convolution(merged.frame, merged.bias, stride)
-        self.moving = convolution(merged.moving, None, stride)
-        self.still = convolution(merged.scene, None, stride)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(N·T, C, H, W)` to what the layer behind the block makes of that shape."""
-        if self.enhancement is not None:
-            x = self.enhancement(x)
-        x, foreground = with_foreground(x, self.width)
-        scene = self.still(self.scene(mean_over_time(foreground, self.num_segments)))
-        frames = self.frame(x if self.net is None else foreground)
-        fused = add_over_time(frames, self.moving(self.tim(foreground)), scene)
-        return fused if self.net is None else self.net(replace_foreground(x, fused))
-
-
-def convolution(weight: torch.Tensor, bias: torch.Tensor | None, stride: Any) -> nn.Conv2d:
-    """A 1x1 convolution with these weights `(K, C, 1, 1)` and bias `(K,)`."""
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, stride, bias=bias is not None, device="meta")
-    conv.weight = nn.Parameter(weight)
-    conv.bias = None if bias is None else nn.Parameter(bias)
-    return conv
+def folded(operator: nn.Module, net: nn.Module) -> nn.Module | None:
+    """An operator in time and the layer behind it as one module, if they fold; the BatchNorms have been folded before."""
+    conv = net if isinstance(net, nn.Conv2d) and is_pointwise(net) and net.stride == (1, 1) else None
+    if isinstance(operator, FEX):
+        return FoldedFEX(operator, net, conv)
+    if isinstance(operator, TemporalShift) and conv is not None:
+        return FoldedShift(operator, conv)
+    return None
 
 
 def foldable(network: TSN) -> dict[str, str]:

@@ -166,10 +166,14 @@ class ForegroundEnhancement(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape, every frame's channels weighted by its attention."""
+        return x * self.attention(x)
+
+    def attention(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, 1, 1)`."""
         pooled = self.reduce(x.mean(dim=(2, 3), keepdim=True))  # (N·T, C/r, 1, 1)
         background = self.background(x).mean(dim=(2, 3), keepdim=True)  # (N, C/r, 1, 1)
         foreground = pooled - background.repeat_interleave(self.num_segments, dim=0)
-        return x * self.expand(foreground)  # (N·T, C, 1, 1)
+        return self.expand(foreground)
 
     def background(self, x: torch.Tensor) -> torch.Tensor:
         """One map a video, `(N, C/r, H, W)`."""

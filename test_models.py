@@ -20,7 +20,7 @@ from ops.data.clips import ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
 from ops.data.loader import readable, video_loader
 from ops.data.opposites import reversed_labels
-from ops.data.records import UNLABELLED, VideoRecord
+from ops.data.records import UNLABELLED, Records
 from ops.data.storages import Storage, listed, open_storage
 from ops.errors import InputError, reported
 from ops.evaluation.ensemble import Predictions, combine, read_scores
@@ -48,7 +48,7 @@ class Member:
     predictions: Predictions | None = None
     data: DataSource | None = None
     storage: Storage | None = None
-    records: Sequence[VideoRecord] = ()
+    records: Records | None = None
     options: ClipOptions | None = None
     scorer: Scorer | None = None
 
@@ -186,9 +186,7 @@ def describe(
 
 def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]) -> None:
     """Without labels there are predictions and nothing else; an InputError where the options want otherwise."""
-    labels = [member.predictions.labels.tolist() if member.predictions else [r.label for r in member.records]
-              for member in members]  # fmt: skip
-    if not any(UNLABELLED in each for each in labels):
+    if not any(lacks_labels(member) for member in members):
         return
     if args.report:
         raise InputError(f"--report {args.report}: the videos have no labels, and so no confusion matrix; leave it out")
@@ -196,6 +194,12 @@ def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]
         raise InputError(
             "the videos have no labels: nothing can be scored; --csv_file or --save_scores takes predictions"
         )
+
+
+def lacks_labels(member: Member) -> bool:
+    """Whether a video's class is not known."""
+    known_of = member.predictions or member.records
+    return known_of is not None and bool((known_of.labels == UNLABELLED).any())
 
 
 def passes(members: Sequence[Member]) -> list[list[Member]]:
@@ -210,7 +214,7 @@ def passes(members: Sequence[Member]) -> list[list[Member]]:
 def score(args: argparse.Namespace, members: Sequence[Member], place: Place) -> None:
     """Every video's mean scores by every one of `members`, who see the same clips."""
     storage, records, options = members[0].storage, members[0].records, members[0].options
-    assert storage is not None and options is not None
+    assert storage is not None and records is not None and options is not None
     clips = VideoClips(records, storage, "test", options)
     loader = video_loader(clips, args.workers, place.rank, place.world_size)
     scorers = [member.scorer for member in members if member.scorer is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT = 2**31 - 1  # bytes at the end of the heap that are not given back at once: the largest that fits an int
@@ -17,10 +18,19 @@ def keep_freed_memory() -> bool:
     then paid for again, page by page: a quarter of a ResNet-50's time for four clips on two cores. Returns whether
     this C library knows how; where it does not, nothing changes.
     """
-    if not sys.platform.startswith("linux"):
-        return False
     # PyTorch looks at this when it first takes memory: then large tensors lie in pages of 2 MiB instead of 4 KiB, where
     # the system gives such to who asks. A tenth of a ResNet-50's time.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = _of_glibc("mallopt")
     return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def give_back_freed_memory() -> None:
+    """Gives back what has been freed so far, as far as this C library knows how."""
+    if trim := _of_glibc("malloc_trim"):
+        trim(0)
+
+
+def _of_glibc(function: str) -> Any:
+    """A function of the C library; None where it has none of this name, as musl."""
+    return getattr(ctypes.CDLL(None), function, None) if sys.platform.startswith("linux") else None

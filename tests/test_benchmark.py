@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from made_videos import write_video
+from PIL import Image
 
 from archs.backbone import InputConvention
 from ops.data.clips import ClipMode, ClipOptions, Sample, VideoClips
@@ -21,7 +22,8 @@ from ops.data.videofile import frames, scan, upright
 from ops.errors import InputError
 from ops.model.input_stage import InputStage
 from tools import benchmark, performance_page
-from tools.benchmarks import decode, findings, loader, pictures, sides, storage
+from tools.benchmarks import decode, findings, growth, loader, networks, pictures, plots, sides, storage
+from tools.benchmarks.findings import Curve
 from tools.benchmarks.sides import Side
 
 
@@ -66,6 +68,8 @@ def test_in_turns_warms_up() -> None:
 def test_wrong_options(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--repeats 0"):
         benchmark.main(["decode", "--videos", str(tmp_path), "--repeats", "0"])
+    with pytest.raises(InputError, match="--videos 10 0: each at least 1"):
+        benchmark.main(["growth", "--frames", "--crops", "--videos", "10", "0"])
 
 
 @pytest.mark.parametrize(
@@ -142,6 +146,55 @@ def _nap(seconds: float, megabytes: int) -> None:
     bytes(np.ones(megabytes << 20, dtype=np.uint8))
 
 
+def test_growth_of_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scores: list[torch.Tensor] = []
+
+    def once(sides: Sequence[Side], repeats: int, threads: int) -> tuple[list[list[float]], list[float]]:
+        scores.extend(side()() for side in sides)  # type: ignore[arg-type]
+        return [[1.0] * repeats, [2.0] * repeats], [10.0, 20.0]
+
+    monkeypatch.setattr(sides, "taking_turns", once)
+    monkeypatch.setattr(networks, "keep_freed_memory", lambda: None)  # this process is not the side's own
+    tiny = "--arch resnet18 --num_segments 2 --input_size 32 --frames 1 3 --crops 1 10 --videos --repeats 2 --threads 1"
+    assert benchmark.main(["growth", *tiny.split(), "--json", str(tmp_path / "out.json")]) == 0
+    assert [tuple(each.shape) for each in scores] == [(1, networks.CLASSES)] * 8
+    assert len({tuple(each[0].tolist()) for each in scores}) == 8  # of other frames, crops and networks
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["rows"] == [] and content["machine"]["threads"] == 1
+    curves = [Curve(**curve) for curve in content["curves"]]
+    assert [(c.name, c.size, c.unit, c.values) for c in curves] == [
+        (name, size, unit, [value] * 2)
+        for size, time_unit in (("frames a clip", "ms a clip"), ("crops a video", "ms a video"))
+        for unit, values in ((time_unit, (1000.0, 2000.0)), ("MiB", (10.0, 20.0)))
+        for name, value in zip(("FEXNet", "plain"), values, strict=True)
+    ]
+    assert [c.sizes for c in curves] == [[1.0, 3.0]] * 4 + [[1.0, 10.0]] * 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from /proc")
+def test_growth_of_lists() -> None:
+    time_taken, peak, own = growth.of_lists([250], asked=300)
+    assert (time_taken.unit, peak.unit, own.unit) == ("s", "MiB", "MiB")
+    assert time_taken.sizes == [250.0] and time_taken.values[0] > 0
+    assert peak.values[0] > 100 and 0 < own.values[0] < peak.values[0]
+
+
+def test_plots_are_the_same_each_time(tmp_path: Path) -> None:
+    curves = [
+        Curve("a", "videos", "s", [1, 10, 100], [0.1, 1, 30]), Curve("b", "videos", "s", [1, 10], [0.0, 1]),
+        Curve("a", "videos", "MiB", [1, 10, 100], [5, 6, 7]), Curve("a", "crops a video", "s", [1, 3], [1, 3]),
+    ]  # fmt: skip
+    assert {size: len(group) for size, group in plots.by_size(curves).items()} == {"videos": 3, "crops a video": 1}
+    assert plots.file_name("growth", "crops a video") == "growth_crops_a_video.png"
+    plots.draw(curves[:3], tmp_path / "a.png")
+    plots.draw(curves[:3], tmp_path / "b.png")
+    plots.draw(curves[3:], tmp_path / "c.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as two, Image.open(tmp_path / "c.png") as one:
+        assert two.width == 2 * one.width == 900  # a plot for each unit
+        assert len(one.convert("RGB").getcolors(1 << 16) or []) > 5
+
+
 PAGE = "# Page\n\n<!-- model -->\nold\n<!-- end -->\n\nText.\n"
 
 
@@ -164,10 +217,29 @@ def test_the_page_is_filled_from_the_measurements(tmp_path: Path) -> None:
     assert (tmp_path / "performance.md").read_text() == page
 
 
+def test_the_page_shows_curves_and_draws_them(tmp_path: Path) -> None:
+    curves = [
+        Curve("ours", "crops a video", "ms a video", [1, 3], [10.25, 3456.7]),
+        Curve("theirs", "crops a video", "ms a video", [3], [31]),
+    ]
+    found = {"machine": findings.machine(), "rows": [], "curves": [asdict(curve) for curve in curves]}
+    (tmp_path / "performance").mkdir()
+    (tmp_path / "performance" / "growth.json").write_text(json.dumps(found))
+    (tmp_path / "performance.md").write_text(PAGE.replace("model", "growth"))
+    performance_page.main(["--docs", str(tmp_path)])
+    page = (tmp_path / "performance.md").read_text()
+    assert "![Time by crops a video](performance/growth_crops_a_video.png)" in page
+    assert "| crops a video | 1 | 3 |\n|---|---|---|\n" in page and "target" not in page
+    assert "| ours, ms a video | 10.2 | 3,457 |\n| theirs, ms a video |  | 31 |" in page
+    assert (tmp_path / "performance" / "growth_crops_a_video.png").stat().st_size > 1000
+    performance_page.main(["--docs", str(tmp_path)])
+    assert (tmp_path / "performance.md").read_text() == page
+
+
 def test_the_committed_page_is_of_the_committed_measurements() -> None:
     page = (performance_page.DOCS / "performance.md").read_text()
     assert performance_page.filled(page, performance_page.DOCS / "performance") == page
-    assert page.count("<!-- end -->") >= 2
+    assert page.count("<!-- end -->") >= 3
 
 
 def test_rows_of_the_loader(tmp_path: Path) -> None:

@@ -21,12 +21,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
-from tools.benchmarks import decode, loader, model, storage, train
+from tools.benchmarks import decode, growth, loader, model, storage, train
 from tools.benchmarks.findings import Findings, machine
 from tools.options import documented_parser
 from tools.vid2img import write_whole
 
-PARTS = {"decode": decode, "loader": loader, "model": model, "storage": storage, "train": train}
+PARTS = {
+    "decode": decode, "growth": growth, "loader": loader, "model": model, "storage": storage, "train": train,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     findings = PARTS[args.part].measure(args)
     show(findings)
     if args.json:
-        content = {"machine": machine(), **asdict(findings)}
+        threads = {"threads": args.threads} if "threads" in args else {}  # of the measuring processes
+        content = {"machine": machine() | threads, **asdict(findings)}
         write_whole(args.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 0
 

@@ -40,7 +40,7 @@ from ops.data.catalog import CATALOG, DataSource, resolve
 from ops.data.decode import FrameError
 from ops.data.fingerprint import MISSING, content_of, fingerprint
 from ops.data.parallel import in_parallel, stop_if_told
-from ops.data.records import UNLABELLED, VideoRecord
+from ops.data.records import UNLABELLED, Records, VideoRecord
 from ops.data.sampling import val_indices
 from ops.data.storages import STORAGES, Storage, listed
 from ops.data.storages.checked import Checked
@@ -62,7 +62,7 @@ class Report:
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    videos: dict[str, list[VideoRecord]] = field(default_factory=dict)
+    videos: dict[str, Records] = field(default_factory=dict)
     content: dict[str, list[str]] = field(default_factory=dict)  # of each list a mark for each video
 
 
@@ -175,7 +175,7 @@ def look_for_duplicates(report: Report) -> None:
 
 def write_report(report: Report, folder: Path, data: DataSource, storage: Storage) -> None:
     """The report as text, JSON and pictures; its most important on the terminal."""
-    train = report.videos.get("train", [])
+    train: Sequence[VideoRecord] = report.videos.get("train", [])
     counts = {name: len(records) for name, records in report.videos.items()}
     lengths = {
         name: [min(n), sorted(n)[len(n) // 2], max(n)]

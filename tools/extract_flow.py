@@ -46,7 +46,7 @@ from ops.data.catalog import CATALOG, DataSource, resolve, unknown
 from ops.data.decode import decode_group
 from ops.data.modalities import FLOW_PREFIXES
 from ops.data.parallel import in_parallel, stop_if_told
-from ops.data.records import VideoRecord
+from ops.data.records import Records
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, reported
@@ -145,7 +145,7 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     return finish(outcomes)
 
 
-def write_list(path: Path, records: list[VideoRecord], target: DataSource, outcomes: dict[Job, Outcome]) -> None:
+def write_list(path: Path, records: Records, target: DataSource, outcomes: dict[Job, Outcome]) -> None:
     """`path flows label` of the videos that are complete."""
     made = {job.folder: outcome.frames for job, outcome in outcomes.items()}
     counted = [(record, made[target.root / record.path]) for record in records]

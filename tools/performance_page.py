@@ -1,10 +1,10 @@
-"""The tables of docs/performance.md, from what tools/benchmark.py measured.
+"""The tables and plots of docs/performance.md, from what tools/benchmark.py measured.
 
     python tools/benchmark.py model --json docs/performance/model.json
     python tools/performance_page.py
 
 A table stands between `<!-- model -->` and `<!-- end -->`, made of docs/performance/model.json; other parts likewise.
-What stands outside stays as it is.
+Curves become pictures beside that file, and a table below each. What stands outside stays as it is.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
+from tools.benchmarks import plots
+from tools.benchmarks.findings import Curve
 from tools.options import documented_parser
 from tools.vid2img import write_whole
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TABLE = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MEASURED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -55,29 +57,68 @@ TARGETS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fill the page's tables."""
+    """Draw the page's pictures, fill its tables."""
     parser = documented_parser(__doc__)
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIR", help="where performance.md stands (docs)")
     docs = parser.parse_args(argv).docs
-    page = docs / "performance.md"
-    write_whole(page, filled(page.read_text(encoding="utf-8"), docs / "performance"))
+    page, folder = docs / "performance.md", docs / "performance"
+    text = page.read_text(encoding="utf-8")
+    write_whole(page, filled(text, folder))
+    for _, part, _ in MEASURED.findall(text):
+        for size, curves in plots.by_size(curves_of(measured(part, folder))).items():
+            plots.draw(curves, folder / plots.file_name(part, size))
 
 
 def filled(page: str, folder: Path) -> str:
     """The page with every table made anew. Raises InputError for a table without measurements."""
 
     def fill(match: re.Match[str]) -> str:
-        file = folder / f"{match[2]}.json"
-        if not file.is_file():
-            raise InputError(f"{file}: no such file; make it: python tools/benchmark.py {match[2]} --json {file}")
-        return match[1] + table(json.loads(file.read_text(encoding="utf-8"))) + match[3]
+        found = measured(match[2], folder)
+        lines = ["", *(table(found) if found["rows"] else []), *growth(match[2], curves_of(found), folder.name)]
+        machine = found["machine"]
+        cpu = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
+        return "\n".join([match[1].rstrip("\n"), *lines, f"On {', '.join([*machine['gpus'], cpu])}.", "", match[3]])
 
-    return TABLE.sub(fill, page)
+    return MEASURED.sub(fill, page)
 
 
-def table(found: dict[str, Any]) -> str:
-    """A benchmark's machine and rows as Markdown."""
-    lines = ["", "| | ours | against | ratio | target |", "|---|---|---|---|---|"]
+def measured(part: str, folder: Path) -> dict[str, Any]:
+    """What a part of the benchmark found. Raises InputError if it has not been run."""
+    file = folder / f"{part}.json"
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; make it: python tools/benchmark.py {part} --json {file}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def curves_of(found: dict[str, Any]) -> list[Curve]:
+    """The curves of what was found."""
+    return [Curve(**curve) for curve in found.get("curves", [])]
+
+
+def growth(part: str, curves: Sequence[Curve], folder: str) -> list[str]:
+    """The curves as Markdown: for each kind of size the picture in `folder`, and the numbers that are drawn in it."""
+    lines = []
+    for size, group in plots.by_size(curves).items():
+        titles = "; ".join(plots.title(unit, size) for unit in plots.by_unit(group))
+        sizes = sorted({value for curve in group for value in curve.sizes})
+        lines += [f"![{titles}]({folder}/{plots.file_name(part, size)})", ""]
+        lines += [f"| {size} | {' | '.join(f'{value:,.0f}' for value in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
+        for curve in group:
+            values = dict(zip(curve.sizes, curve.values, strict=True))
+            cells = [in_digits(values[value]) if value in values else "" for value in sizes]
+            lines.append(f"| {curve.name}, {curve.unit} | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
+
+
+def in_digits(value: float) -> str:
+    """To three digits that count, or to the whole."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """A benchmark's rows as Markdown."""
+    lines = ["| | ours | against | ratio | target |", "|---|---|---|---|---|"]
     for row in found["rows"]:
         target = TARGETS.get(row["name"])
         wanted = "" if target is None else f"{target} {'met' if target.is_met(row['ratio']) else '**missed**'}"
@@ -86,9 +127,7 @@ def table(found: dict[str, Any]) -> str:
             for side, spread in zip(("ours", "against"), row["spread"], strict=True)
         )
         lines.append(f"| `{row['name']}` | {ours} | {theirs} | {row['ratio']:.2f} | {wanted} |")
-    machine = found["machine"]
-    where = ", ".join([*machine["gpus"], f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"])
-    return "\n".join([*lines, "", f"On {where}.", "", ""])
+    return [*lines, ""]
 
 
 if __name__ == "__main__":

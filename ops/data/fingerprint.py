@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from ops.data.catalog import DataSource
@@ -64,10 +65,16 @@ def _sample(data: DataSource) -> list[VideoRecord]:
     """Videos spread over the training list, by its raw lines: a list of millions is not parsed for it."""
     if not data.train_list.is_file():
         return []
-    lines = [line for line in data.train_list.read_text(encoding="utf-8-sig").split("\n") if line and line[0] != "#"]
     counted = data.storage != "video"
-    chosen = [line.strip().rsplit(maxsplit=1 + counted) for line in lines[:: max(1, len(lines) // SAMPLED)][:SAMPLED]]
-    return [VideoRecord(fields[0], int(fields[1]) if counted else 0, 0) for fields in chosen]
+    step = max(1, sum(1 for _ in _video_lines(data.train_list)) // SAMPLED)
+    chosen = islice(_video_lines(data.train_list), 0, step * SAMPLED, step)
+    fields = [line.strip().rsplit(maxsplit=1 + counted) for line in chosen]
+    return [VideoRecord(path, int(numbers[0]) if counted else 0, 0) for path, *numbers in fields]
+
+
+def _video_lines(list_file: Path) -> Iterator[str]:
+    with list_file.open(encoding="utf-8-sig") as lines:
+        yield from (line for line in lines if line.strip() and line[0] != "#")
 
 
 def _settings(folder: Path) -> str:

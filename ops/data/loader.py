@@ -97,12 +97,12 @@ class EpochSampler(Sampler[Key]):
         return len(range(self.rank, self.used, self.world_size))
 
     def __iter__(self) -> Iterator[Key]:
-        order: Sequence[int] = range(self.num_items)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_items).tolist()
+        order: Sequence[int] | np.ndarray = range(self.num_items)
+        if self.shuffle:  # an array: a list of millions of numbers takes five times as much
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_items)
         epoch = self.epoch  # of this pass, even if the next is set before its end
         for place in range(self.rank, self.used, self.world_size):
-            yield epoch, order[place]
+            yield epoch, int(order[place])
 
 
 def train_loader(

@@ -1,14 +1,20 @@
 """List files: which videos there are, how many frames each has, and what it shows."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
+
+import numpy as np
 
 from ops.errors import InputError
 
 LISTED_FAULTS = 1000  # more faults than this are counted, not shown
+MOST_FRAMES = 10**9 - 1
 UNLABELLED = -1  # the label of a video whose class is not known
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+NEWLINE, SPACE, HASH, ZERO, TILDE = b"\n #0~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +26,48 @@ class VideoRecord:
     label: int
 
 
-def read_list(
-    list_file: Path, num_classes: int, unlabelled_too: bool = False, counted: bool = True
-) -> list[VideoRecord]:
+@dataclass(frozen=True, eq=False)
+class Records(Sequence[VideoRecord]):
+    """The videos of a list, N of them, in few arrays: 24 bytes a video and the text; a part of them shares the text.
+
+    A record is made when it is asked for. Objects kept for each video would be copied into every worker process, page
+    by page, as counting the references to them writes beside them.
+
+    text: UTF-8, holds the paths. starts, ends: where in it each path lies, int64 `(N,)`. num_frames, labels: int32
+    `(N,)`.
+    """
+
+    text: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+    num_frames: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, place: int) -> VideoRecord: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Records": ...
+
+    def __getitem__(self, place: int | slice) -> "VideoRecord | Records":
+        start, end, num_frames, label = (c[place] for c in (self.starts, self.ends, self.num_frames, self.labels))
+        if isinstance(place, slice):
+            return Records(self.text, start, end, num_frames, label)
+        return VideoRecord(self.text[start:end].decode(), int(num_frames), int(label))
+
+    def __eq__(self, other: object) -> bool:
+        """The same videos in the same order, in whatever sequence."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False, counted: bool = True) -> Records:
     """Read a list file, one `path num_frames label` a line; the path may hold spaces.
 
     Without `counted` it is a list of video files, one `path label` a line, and `num_frames` is 0.
@@ -32,17 +77,21 @@ def read_list(
 
     Blank lines and lines that start with `#` are skipped. Raises one InputError that shows every faulty line.
     """
-    records: list[VideoRecord] = []
+    text = f"{_read_text(list_file, 'list file')}\n".encode()
+    numbers = 2 if counted else 1
+    lines = _scan(text, numbers, num_classes)
     faults: list[str] = []
-    for number, line in enumerate(_read_lines(list_file, "list file"), start=1):
+    for place in np.flatnonzero(~lines.listed).tolist():  # those that are not plain
+        line = text[lines.starts[place] : lines.ends[place]].decode()
         if not line.strip() or line.startswith("#"):
             continue
-        record = _parse(line, num_classes, unlabelled_too, numbers=2 if counted else 1)
+        record = _parse(line, num_classes, unlabelled_too, numbers)
         if isinstance(record, VideoRecord):
-            records.append(record)
+            lines.put(place, record, text)
         else:
-            faults.append(f"  {list_file}:{number}: {record}: {line.strip()!r}")
-    if len({record.label == UNLABELLED for record in records}) == 2:
+            faults.append(f"  {list_file}:{place + 1}: {record}: {line.strip()!r}")
+    records = lines.records(text)
+    if len(np.unique(records.labels == UNLABELLED)) == 2:
         # Some have a label, so that the lines without are faulty.
         return read_list(list_file, num_classes, counted=counted)
     if faults:
@@ -58,7 +107,7 @@ def read_categories(path: Path) -> list[str]:
     Raises InputError if there is no name, if a line between names is blank (it would shift every later label)
     or if a name stands twice.
     """
-    names = [line.strip() for line in _read_lines(path, "category file")]
+    names = [line.strip() for line in _read_text(path, "category file").split("\n")]
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -71,6 +120,69 @@ def read_categories(path: Path) -> list[str]:
             raise InputError(f"{path}:{number}: class name {name!r} stands on line {first_seen[name]} already.")
         first_seen[name] = number
     return names
+
+
+@dataclass
+class _Lines:
+    """The L lines of a list, each an `(L,)`: where a line starts and, of those listed, its path; what it says.
+
+    ends: of the path where the line is listed, else of the line. listed: it names a video.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    num_frames: np.ndarray
+    labels: np.ndarray
+    listed: np.ndarray
+
+    def put(self, place: int, record: VideoRecord, text: bytes) -> None:
+        """List the record that a line was found to be."""
+        path = record.path.encode()
+        self.starts[place] = text.index(path, self.starts[place])
+        self.ends[place] = self.starts[place] + len(path)
+        self.num_frames[place], self.labels[place], self.listed[place] = record.num_frames, record.label, True
+
+    def records(self, text: bytes) -> Records:
+        """Those listed."""
+        columns = (self.starts, self.ends, self.num_frames, self.labels)
+        return Records(text, *(column[self.listed] for column in columns))
+
+
+def _scan(text: bytes, numbers: int, num_classes: int) -> _Lines:
+    """All lines of a text that ends in a newline, at once.
+
+    Listed are those that are plain and faultless, of which `_parse` would say the same, slowly. Plain is a path that
+    starts and ends in a visible ASCII character, and behind it so many numbers, each after one space.
+    """
+    data = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(data == NEWLINE)
+    starts = np.append(0, ends[:-1] + 1)
+    spaces = np.append(-1, np.flatnonzero(data == SPACE))
+    path_ends, plain, values = ends, np.ones(len(ends), bool), []
+    for _ in range(numbers):  # from the right
+        before = spaces[np.searchsorted(spaces, path_ends) - 1]
+        value, is_number = _numbers(data, before + 1, path_ends)
+        plain &= is_number & (before > starts)
+        values.append(value)
+        path_ends = np.where(plain, before, path_ends)
+    first, last = data[starts], data[path_ends - 1]
+    plain &= (first > SPACE) & (first <= TILDE) & (first != HASH) & (last > SPACE) & (last <= TILDE)
+    label, num_frames = values[0], values[-1] if numbers == 2 else np.zeros_like(values[0])
+    plain &= (label < num_classes) & ((num_frames >= 1) | (numbers == 1))
+    return _Lines(starts, np.where(plain, path_ends, ends), num_frames, label, plain)
+
+
+def _numbers(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers, int32, that stand in bytes `starts` to `ends`, and which of them are ones of at most 9 digits."""
+    widths = ends - starts
+    are = (widths >= 1) & (widths <= 9)
+    values = np.zeros(len(starts), np.int32)
+    for k in range(widths[are].max(initial=0)):
+        within = np.flatnonzero(are & (k < widths))
+        digits = data[starts[within] + k] - ZERO  # wraps around below 0
+        are[within] = digits < 10
+        values[within] = 10 * values[within] + digits
+    return values, are
 
 
 def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> VideoRecord | str:
@@ -87,6 +199,8 @@ def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> V
         return "the last two fields are not whole numbers" if numbers == 2 else "the last field is not a whole number"
     if numbers == 2 and int(values[0]) < 1:
         return "a video of no frames"
+    if numbers == 2 and int(values[0]) > MOST_FRAMES:
+        return f"a video of more than {MOST_FRAMES} frames"
     label = int(values[-1])
     if not 0 <= label < num_classes and not (unlabelled_too and label == UNLABELLED):
         return f"label {label} outside 0..{num_classes - 1}"
@@ -108,10 +222,10 @@ def _report(list_file: Path, faults: list[str], num_classes: int, counted: bool)
     return "\n".join(lines)
 
 
-def _read_lines(path: Path, what: str) -> list[str]:
-    """Lines of a UTF-8 file, with or without a byte-order mark."""
+def _read_text(path: Path, what: str) -> str:
+    """A UTF-8 file, with or without a byte-order mark; its lines end in `\n` here, whatever they end in there."""
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"The {what} {path} does not exist.") from None
     except UnicodeDecodeError as error:

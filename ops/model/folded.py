@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ops.model.fex import FEX
 from ops.model.frames import replace_foreground

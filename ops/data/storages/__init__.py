@@ -11,7 +11,7 @@ import torch
 
 from ops.data.catalog import DataSource
 from ops.data.decode import FrameError
-from ops.data.records import VideoRecord
+from ops.data.records import Records, VideoRecord
 from ops.data.storages.checked import Checked, Witness
 from ops.data.storages.frames import FrameFolders
 from ops.data.storages.packed import PackedFrames
@@ -21,7 +21,7 @@ from ops.data.storages.video import VideoFiles
 class Storage(Protocol):
     """Gives out videos' frames by number; which numbers is the samplers' matter, what follows the transforms'."""
 
-    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> list[VideoRecord]:
+    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """The videos of a list, with their numbers of frames. Raises InputError for a faulty list."""
 
     def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
@@ -55,7 +55,7 @@ def open_storage(data: DataSource, decoder: str = "auto") -> Storage:
     return STORAGES[data.storage](data, decoder)
 
 
-def listed(data: DataSource, storage: Storage, list_file: Path, unlabelled_too: bool = False) -> list[VideoRecord]:
+def listed(data: DataSource, storage: Storage, list_file: Path, unlabelled_too: bool = False) -> Records:
     """The videos of one of a data set's lists. Raises InputError if it or the frames' folder is missing."""
     data.demand(list_file)
     return storage.records(list_file, len(data.categories), unlabelled_too)

@@ -8,7 +8,7 @@ import torch
 
 from ops.data.decode import FrameError, MissingFrameError, decode_group
 from ops.data.modalities import MODALITIES, picture_names
-from ops.data.records import VideoRecord, read_list
+from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import Checked, Witness, witness
 from ops.errors import InputError
 
@@ -27,7 +27,7 @@ class FrameFolders:
         self.template = template
         self.modality = modality
 
-    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> list[VideoRecord]:
+    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path num_frames label`."""
         return read_list(list_file, num_classes, unlabelled_too)
 

@@ -14,7 +14,7 @@ import torch
 from ops.data.decode import FrameError, MissingFrameError, decode_images
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import Packed, PackedIndex, Shard
-from ops.data.records import VideoRecord, read_list
+from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import READ, Checked, Witness
 from ops.errors import InputError
 
@@ -50,7 +50,7 @@ class PackedFrames:
             raise InputError(f"{self.root}: holds {index.packing.kind}, which is not for the modality {self.modality}")
         return index
 
-    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> list[VideoRecord]:
+    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path num_frames label`. Raises InputError for a faulty list, and if there is no index."""
         logger.debug("%s: %d videos", self.root, len(self.index))  # now, and not in a worker, say if it is missing
         return read_list(list_file, num_classes, unlabelled_too)

@@ -13,7 +13,7 @@ import torch
 
 from ops.data import videofile
 from ops.data.decode import FrameError
-from ops.data.records import VideoRecord, read_list
+from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import Checked, Witness, witness
 from ops.data.video_index import Indexed, index_videos, look
 from ops.data.videofile import DamageError, FrameTable
@@ -37,12 +37,13 @@ class VideoFiles:
         self.decode = choose_decoder(decoder)
         self.known: dict[str, Indexed] = {}
 
-    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> list[VideoRecord]:
+    def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path label`. Raises InputError if the list is faulty."""
         videos = read_list(list_file, num_classes, unlabelled_too, counted=False)
         self.known |= index_videos(list_file, self.root, [video.path for video in videos], self.anew)
         # An unreadable video stays in the list, and says why when it is asked for.
-        return [replace(video, num_frames=max(1, self.known[video.path].num_frames)) for video in videos]
+        counts = (max(1, self.known[video.path].num_frames) for video in videos)
+        return replace(videos, num_frames=np.fromiter(counts, np.int32, len(videos)))
 
     def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
         """See `Storage`."""

@@ -54,13 +54,13 @@ def deployed(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-        if isinstance(module, CONVOLUTIONS + (FoldedFEX, FoldedShift)):
+        if isinstance(module, (*CONVOLUTIONS, FoldedFEX, FoldedShift)):
             module.to(dtype=dtype)
     return network.requires_grad_(False)
 
 
 def folded(operator: nn.Module, net: nn.Module) -> nn.Module | None:
-    """An operator in time and the layer behind it as one module, if they fold; the BatchNorms have been folded before."""
+    """An operator in time and the layer behind it as one module, if they fold; BatchNorms have been folded before."""
     conv = net if isinstance(net, nn.Conv2d) and is_pointwise(net) and net.stride == (1, 1) else None
     if isinstance(operator, FEX):
         return FoldedFEX(operator, net, conv)

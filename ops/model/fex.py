@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ops.model.frames import add_over_time, mean_over_time, replace_foreground, with_foreground
 
 REDUCTION = 16
+CENTRE = 4  # of the nine taps of a 3x3 convolution: the one that reads its own place
 
 
 def foreground_channels(channels: int, shift_div: int) -> int:
@@ -150,9 +151,10 @@ class SceneSegregation(nn.Module):
 class ForegroundEnhancement(nn.Module):
     """FE: channel attention from what differs between each frame and the video's background (paper, FE figure).
 
-    Computed by pooled algebra, exactly: pooling and 1x1 convolutions commute, so the reduced map of a frame is
-    needed only averaged over space; and the mean over T of a zero-padded three-tap convolution needs only the
-    mean of all frames, the first and the last.
+    Computed by pooled algebra, exactly: of the attention only the mean over space is wanted, and all before it is
+    linear. The mean of a zero-padded 3x3 convolution needs its input's sums over nine windows (each tap misses a border),
+    the mean over T of a zero-padded three-tap one those of all frames, of the first and of the last. So one pass over
+    the feature map is enough.
     """
 
     def __init__(self, channels: int, num_segments: int) -> None:
@@ -170,25 +172,26 @@ class ForegroundEnhancement(nn.Module):
 
     def attention(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, 1, 1)`."""
-        pooled = self.reduce(x.mean(dim=(2, 3), keepdim=True))  # (N·T, C/r, 1, 1)
-        background = self.background(x).mean(dim=(2, 3), keepdim=True)  # (N, C/r, 1, 1)
-        foreground = pooled - background.repeat_interleave(self.num_segments, dim=0)
-        return self.expand(foreground)
+        T, windows = self.num_segments, _windows(x)
+        sums = windows @ x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(
+            1, 2
+        )  # (N·T, 9, C)
+        sizes = windows.sum(dim=1, keepdim=True)  # (9, 1), as parts of the whole
+        reduced = F.linear(sums, self.reduce.weight.flatten(1)) + sizes * self.reduce.bias  # (N·T, 9, C/r)
+        background = self._background(reduced.unflatten(0, (-1, T)), sizes)  # (N, C/r)
+        foreground = reduced[:, CENTRE] - background.repeat_interleave(T, dim=0)  # (N·T, C/r)
+        return self.expand(foreground[:, :, None, None])
 
-    def background(self, x: torch.Tensor) -> torch.Tensor:
-        """One map a video, `(N, C/r, H, W)`."""
+    def _background(self, reduced: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """The background's mean over space, `(N, C/r)`, of the reduced maps' sums over the windows `(N, T, 9, C/r)`."""
         T = self.num_segments
-        clips = x.unflatten(0, (-1, T))  # (N, T, C, H, W)
-        mean = self.reduce(mean_over_time(x, T))  # (N, C/r, H, W), of the reduced maps, as are these:
-        first, last = self.reduce(clips[:, 0]) / T, self.reduce(clips[:, -1]) / T
+        mean, first, last = reduced.mean(dim=1), reduced[:, 0] / T, reduced[:, -1] / T  # (N, 9, C/r)
         # Taps t-1, t, t+1 each miss one end of the clip: there the padding's zero stands in.
-        taps = self.background_temporal.weight  # (C/r, C/r, 3, 1)
-        encoded = F.conv2d(
-            torch.cat((mean - last, mean, mean - first), dim=1),  # (N, 3·C/r, H, W)
-            taps.squeeze(3).permute(0, 2, 1).flatten(1)[:, :, None, None],  # (C/r, 3·C/r, 1, 1)
-            self.background_temporal.bias,
-        )
-        return self.background_spatial(encoded)
+        parts = torch.cat((mean - last, mean, mean - first), dim=2)  # (N, 9, 3·C/r)
+        taps = self.background_temporal.weight.squeeze(3).permute(0, 2, 1).flatten(1)  # (C/r, 3·C/r)
+        encoded = F.linear(parts, taps) + sizes * self.background_temporal.bias  # (N, 9, C/r)
+        spatial = self.background_spatial.weight.flatten(2).permute(0, 2, 1).flatten(1)  # (C/r, 9·C/r)
+        return F.linear(encoded.flatten(1), spatial, self.background_spatial.bias)
 
     def start_as_identity(self) -> None:
         """From here the attention is one everywhere."""
@@ -221,6 +224,17 @@ class FEX(nn.Module):
         if self.enhancement is not None:
             self.enhancement.start_as_identity()
         self.segregation.start_as_shift()
+
+
+def _windows(x: torch.Tensor) -> torch.Tensor:
+    """Which of the H·W places of `x` each tap of a zero-padded 3x3 convolution reads: `(9, H·W)`, 1/(H·W) or 0."""
+    sides = []
+    for size in x.shape[2:]:
+        side = x.new_ones(3, size)  # taps before, at and after the place
+        side[0, -1] = side[2, 0] = 0  # what none of the places has before it, or after
+        sides.append(side / size)
+    down, right = sides
+    return (down[:, None, :, None] * right[None, :, None, :]).view(9, -1)
 
 
 @torch.no_grad()

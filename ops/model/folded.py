@@ -1,17 +1,18 @@
-"""What stands in a deployed network for an operator in time and the convolution behind it: matrix products, no copies.
+"""What stands in a deployed network for an operator in time and the convolution behind it, with little that is copied.
 
 Legend: `N` videos, `T` segments, `C` channels, `F` foreground channels, `K` output channels, `H W` space, `P = H·W`
-places. In channels-last memory a feature map `(N·T, C, H, W)` is a matrix `(P, C)` a frame ("rows"), the frame before
-lies P rows before, and some of the channels are a slice of the columns: a matrix product reads all of these as they lie.
+places. In channels-last memory a feature map `(N·T, C, H, W)` is a matrix `(P, C)` a frame ("rows"), some of the
+channels a slice of its columns: a matrix product reads that as it lies.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ops.model.fex import FEX
-from ops.model.frames import replace_foreground
+from ops.model.frames import mean_over_time, replace_foreground
 from ops.model.temporal_shift import TemporalShift
 
 
@@ -20,70 +21,59 @@ def as_rows(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def as_maps(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """`(N·T, P, K)` to `(N·T, K, H, W)`, H and W those of `like`; a view."""
-    return rows.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
-
-
 def add_from_before(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, num_segments: int) -> None:
-    """Adds to each frame of `out` `(N·T, P, K)` what `weight` makes of the frame before in `rows` `(N·T, P, C)`.
+    """Adds to each frame of `out` `(N·T, P, K)` what `weight` `(C, K)` makes of the frame before in `rows` `(N·T, P, C)`.
 
-    `weight`: `(C, K)`, or each frame's own `(N·T, C, K)`. A video's first frame gets nothing.
+    A video's first frame gets nothing.
     """
-    _add_neighbours(out, rows, weight, num_segments, slice(1, None), slice(None, -1))
+    to, of = _neighbours(out, rows, num_segments)
+    to[1].baddbmm_(of[0], weight.expand(len(of[0]), *weight.shape))
 
 
 def add_from_after(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, num_segments: int) -> None:
     """Likewise of the frame after; a video's last frame gets nothing."""
-    _add_neighbours(out, rows, weight, num_segments, slice(None, -1), slice(1, None))
+    to, of = _neighbours(out, rows, num_segments)
+    to[0].baddbmm_(of[1], weight.expand(len(of[1]), *weight.shape))
 
 
-def _add_neighbours(
-    out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, num_segments: int, to: slice, of: slice
-) -> None:
-    out, rows = (each.unflatten(0, (-1, num_segments)) for each in (out, rows))  # (N, T, P, K or C)
-    if weight.ndim == 2:
-        pieces, sources = (_joined(each, part) for each, part in ((out, to), (rows, of)))  # (N, (T-1)·P, K or C)
-        pieces.baddbmm_(sources, weight.expand(len(sources), *weight.shape))
-        return
-    for piece, source, own in zip(out, rows, weight.unflatten(0, (-1, num_segments)), strict=True):
-        piece[to].baddbmm_(source[of], own[of])
+Views = tuple[torch.Tensor, torch.Tensor]
 
 
-def _joined(videos: torch.Tensor, part: slice) -> torch.Tensor:
-    """Some frames of every video `(N, T, P, C)`, their rows one after the other: a view."""
-    frames = videos[:, part]
-    N, T, P, C = frames.shape
-    return frames.as_strided((N, T * P, C), (frames.stride(0), *frames.stride()[2:]), frames.storage_offset())
+def _neighbours(out: torch.Tensor, rows: torch.Tensor, num_segments: int) -> tuple[Views, Views]:
+    """Of both, the rows of each video `(N, (T-1)·P, …)` without the last frame and without the first: views."""
+    videos = [each.unflatten(0, (-1, num_segments)).flatten(1, 2) for each in (out, rows)]  # (N, T·P, …)
+    P = out.shape[1]
+    before, after = ((video[:, : video.shape[1] - P], video[:, P:]) for video in videos)
+    return before, after
 
 
 class FoldedShift(nn.Module):
-    """The temporal shift and the 1x1 convolution behind it (stride 1)."""
+    """The temporal shift and the 1x1 convolution behind it (stride 1): the sum of three on unshifted channels."""
 
-    def __init__(self, shift: TemporalShift, conv: nn.Conv2d) -> None:
+    def __init__(self, operator: TemporalShift, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.num_segments = shift.num_segments
-        self.fold = conv.in_channels // shift.shift_div
+        self.num_segments = operator.num_segments
+        self.fold = conv.in_channels // operator.shift_div
         self.weight = nn.Parameter(conv.weight.flatten(1).t().contiguous())  # (C, K)
         self.bias = nn.Parameter(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to `(N·T, K, H, W)`."""
-        fold, rows = self.fold, as_rows(x)
+        fold, rows = self.fold, as_rows(x.to(self.weight.dtype))
         from_after, from_before, own = self.weight.split((fold, fold, len(self.weight) - 2 * fold))
         out = torch.addmm(self.bias, rows[..., 2 * fold :].flatten(0, 1), own).unflatten(0, rows.shape[:2])
         add_from_after(out, rows[..., :fold], from_after, self.num_segments)
         add_from_before(out, rows[..., fold : 2 * fold], from_before, self.num_segments)
-        return as_maps(out, x)
+        return out.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)  # (N·T, P, K) → (N·T, K, H, W)
 
 
 class FoldedFEX(nn.Module):
     """A FEX block and the layer behind it, in evaluation.
 
-    SS is linear but for the scene's ReLU (see `fex.MergedFusion`), TIM is a sum over three frames; FE multiplies the
-    channels of a frame, and so the rows of its weights. A 1x1 convolution behind the block folds into all of them. A
-    larger one must not be folded, as its zero padding would not see the folded bias and map: there the foreground alone
-    is such a sum. The BatchNorms of `fex` have been folded before.
+    SS is a sum of linear maps but for the scene's ReLU (see `fex.MergedFusion`); a 1x1 convolution behind the block
+    folds into all of them, and FE, which multiplies a frame's channels, into each frame's weights. A larger convolution
+    must not be folded, as its zero padding would not see the folded bias and map: there the foreground alone is such a
+    sum. The BatchNorms of `fex` have been folded before.
     """
 
     def __init__(self, fex: FEX, net: nn.Module, conv: nn.Conv2d | None) -> None:
@@ -92,56 +82,36 @@ class FoldedFEX(nn.Module):
         ss = fex.segregation
         self.enhancement = fex.enhancement
         self.num_segments, self.width = ss.num_segments, ss.width
+        self.tim = ss.tim
         self.scene = nn.Sequential(ss.scene_conv, ss.scene_bn, nn.ReLU(inplace=True))
         self.net = None if conv else net
         merged = ss.merged(conv)
-        frame, moving, still = (weight.flatten(1).t() for weight in merged[:3])  # (C, K), (F, K), (F, K)
-        taps = ss.tim.conv.weight.flatten(1)  # (F, 3): t-1, t, t+1
-        assert ss.tim.conv.bias is not None
-        own = frame.clone()
-        own[: self.width] += taps[:, 1:2] * moving
-        self.own, self.still = nn.Parameter(own), nn.Parameter(still.contiguous())
-        self.before, self.after = (nn.Parameter(taps[:, k : k + 1] * moving) for k in (0, 2))
-        self.bias = nn.Parameter(merged.bias + ss.tim.conv.bias @ moving)
+        self.frame, self.bias = nn.Parameter(merged.frame), nn.Parameter(merged.bias)  # (K, C, 1, 1), (K,)
+        self.moving, self.still = (nn.Parameter(w.flatten(1).t().contiguous()) for w in merged[1:3])  # (F, K) each
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to what the layer behind the block makes of that shape."""
+        x = x.contiguous(memory_format=torch.channels_last)
         if self.net is not None:
             x = x if self.enhancement is None else self.enhancement(x)
-            fused = as_maps(self._fused(x, as_rows(x)[..., : self.width], None), x)
-            return self.net(replace_foreground(x, fused))
-        attention = None if self.enhancement is None else self.enhancement.attention(x).flatten(1)  # (N·T, C)
-        return as_maps(self._fused(x, as_rows(x), attention), x)
+            foreground = self._foreground(x)
+            return self.net(replace_foreground(x, self._fused(F.conv2d(foreground, self.frame, self.bias), foreground)))
+        if self.enhancement is None:
+            return self._fused(F.conv2d(x, self.frame, self.bias), self._foreground(x))
+        attention = self.enhancement.attention(x)  # (N·T, C, 1, 1)
+        weights = self.frame.flatten(1).t() * attention.flatten(2)  # (N·T, C, K)
+        frames = as_rows(x).new_empty(len(x), *x.shape[2:], len(self.bias))  # (N·T, H, W, K)
+        for own, weight, out in zip(as_rows(x), weights, frames, strict=True):
+            torch.addmm(self.bias, own, weight, out=out.flatten(0, 1))
+        return self._fused(frames.permute(0, 3, 1, 2), self._foreground(x) * attention[:, : self.width])
 
-    def _fused(self, x: torch.Tensor, rows: torch.Tensor, attention: torch.Tensor | None) -> torch.Tensor:
-        """Of rows `(N·T, P, C)`, which `attention` `(N·T, C)` weighs: `(N·T, P, K)`."""
-        foreground = rows[..., : self.width]
-        own, before, after = self.own, self.before, self.after
-        if attention is not None:
-            whole, first = attention[:, :, None], attention[:, : self.width, None]
-            own, before, after = own * whole, before * first, after * first  # (N·T, C, K), (N·T, F, K)
-        scene = self.scene(as_maps(self._mean(foreground, attention), x))  # (N, F, H, W)
-        base = self.bias - as_rows(scene) @ self.still  # (N, P, K)
-        out = base[:, None].repeat(1, self.num_segments, 1, 1).flatten(0, 1)  # (N·T, P, K)
-        if attention is None:
-            out.flatten(0, 1).addmm_(rows.flatten(0, 1), own)
-        else:
-            out.baddbmm_(rows, own)
-        add_from_before(out, foreground, before, self.num_segments)
-        add_from_after(out, foreground, after, self.num_segments)
-        return out
+    def _foreground(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, : self.width].contiguous(memory_format=torch.channels_last)
 
-    def _mean(self, foreground: torch.Tensor, attention: torch.Tensor | None) -> torch.Tensor:
-        """Over time, of rows `(N·T, P, F)`: `(N, P, F)`."""
-        T = self.num_segments
-        frames = foreground.unflatten(0, (-1, T)).unbind(1)  # T of (N, P, F)
-        if attention is None:
-            total = frames[0] + frames[-1] if T > 1 else frames[0]
-            for frame in frames[1:-1]:
-                total.add_(frame)
-            return total / T
-        shares = attention[:, None, : self.width].unflatten(0, (-1, T)).unbind(1)  # T of (N, 1, F)
-        total = frames[0] * shares[0]
-        for frame, share in zip(frames[1:], shares[1:], strict=True):
-            total.addcmul_(frame, share)
-        return total / T
+    def _fused(self, frames: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
+        """Adds to `frames` `(N·T, K, H, W)`, in place, what comes by TIM and the scene from `(N·T, F, H, W)`."""
+        scene = self.scene(mean_over_time(foreground, self.num_segments))  # (N, F, H, W)
+        rows = as_rows(frames)  # of `frames` itself
+        rows.flatten(0, 1).addmm_(as_rows(self.tim(foreground)).flatten(0, 1), self.moving)
+        rows.unflatten(0, (-1, self.num_segments)).sub_((as_rows(scene) @ self.still)[:, None])  # (N, T, P, K)
+        return frames

@@ -152,7 +152,7 @@ class ForegroundEnhancement(nn.Module):
     """FE: channel attention from what differs between each frame and the video's background (paper, FE figure).
 
     Computed by pooled algebra, exactly: of the attention only the mean over space is wanted, and all before it is
-    linear. The mean of a zero-padded 3x3 convolution needs its input's sums over nine windows (each tap misses a border),
+    linear. The mean of a zero-padded 3x3 convolution needs its input's sums over nine windows (taps miss a border),
     the mean over T of a zero-padded three-tap one those of all frames, of the first and of the last. So one pass over
     the feature map is enough.
     """
@@ -177,7 +177,7 @@ class ForegroundEnhancement(nn.Module):
             1, 2
         )  # (N·T, 9, C)
         sizes = windows.sum(dim=1, keepdim=True)  # (9, 1), as parts of the whole
-        reduced = F.linear(sums, self.reduce.weight.flatten(1)) + sizes * self.reduce.bias  # (N·T, 9, C/r)
+        reduced = _linear(sums, self.reduce.weight.flatten(1), self.reduce.bias, sizes)  # (N·T, 9, C/r)
         background = self._background(reduced.unflatten(0, (-1, T)), sizes)  # (N, C/r)
         foreground = reduced[:, CENTRE] - background.repeat_interleave(T, dim=0)  # (N·T, C/r)
         return self.expand(foreground[:, :, None, None])
@@ -189,7 +189,7 @@ class ForegroundEnhancement(nn.Module):
         # Taps t-1, t, t+1 each miss one end of the clip: there the padding's zero stands in.
         parts = torch.cat((mean - last, mean, mean - first), dim=2)  # (N, 9, 3·C/r)
         taps = self.background_temporal.weight.squeeze(3).permute(0, 2, 1).flatten(1)  # (C/r, 3·C/r)
-        encoded = F.linear(parts, taps) + sizes * self.background_temporal.bias  # (N, 9, C/r)
+        encoded = _linear(parts, taps, self.background_temporal.bias, sizes)  # (N, 9, C/r)
         spatial = self.background_spatial.weight.flatten(2).permute(0, 2, 1).flatten(1)  # (C/r, 9·C/r)
         return F.linear(encoded.flatten(1), spatial, self.background_spatial.bias)
 
@@ -224,6 +224,12 @@ class FEX(nn.Module):
         if self.enhancement is not None:
             self.enhancement.start_as_identity()
         self.segregation.start_as_shift()
+
+
+def _linear(sums: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, sizes: torch.Tensor) -> torch.Tensor:
+    """A linear layer of maps, of whose sums over windows of these sizes it makes those of its results."""
+    assert bias is not None
+    return F.linear(sums, weight) + sizes * bias
 
 
 def _windows(x: torch.Tensor) -> torch.Tensor:

@@ -12,17 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from ops.model.fex import FEX
-from ops.model.frames import mean_over_time, replace_foreground
+from ops.model.frames import as_rows, mean_over_time, replace_foreground
 from ops.model.temporal_shift import TemporalShift
 
 
-def as_rows(x: torch.Tensor) -> torch.Tensor:
-    """`(N·T, C, H, W)` to `(N·T, P, C)`; a view of channels-last memory."""
-    return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
-
-
 def add_from_before(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, num_segments: int) -> None:
-    """Adds to each frame of `out` `(N·T, P, K)` what `weight` `(C, K)` makes of the frame before in `rows` `(N·T, P, C)`.
+    """Adds to each frame of `out` `(N·T, P, K)` what `weight` `(C, K)` makes of the one before in `rows` `(N·T, P, C)`.
 
     A video's first frame gets nothing.
     """

@@ -17,7 +17,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from ops.allocator import keep_freed_memory
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
@@ -25,6 +24,7 @@ from ops.data.loader import Batch, eval_loader, first_training_batch, readable, 
 from ops.data.opposites import mirror_labels
 from ops.data.storages import listed, open_storage
 from ops.errors import InputError, reported
+from ops.machine import keep_freed_memory
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
 from ops.running import checkpoint as files
@@ -143,14 +143,14 @@ def prepare(args: argparse.Namespace, data: DataSource, network: TSN, place: Pla
     if start.resumed and args.suffix and not name.endswith(args.suffix):
         logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
     training_clips = clips(args, data, "train", place)
-    share = place.share_of_batch(args.batch_size)
+    share, workers = place.share_of_batch(args.batch_size), place.workers(args.workers)
     precision, rate = choose_precision(args.amp, place.device), scaled_rate(args)
     optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)
     criterion = nn.CrossEntropyLoss(label_smoothing=args.label_smoothing)
     run = Run(
         name=name,
         folder=Path(args.root_model) / name,
-        batches=train_loader(training_clips, share, args.workers, args.seed, place.rank, place.world_size),
+        batches=train_loader(training_clips, share, workers, args.seed, place.rank, place.world_size),
         val_batches=validation_loader(args, data, place),
         precision=precision,
         step=Step(criterion, optimizer, precision.scaler(), args.clip_gradient, args.accumulate, mixing(args, network)),
@@ -251,7 +251,9 @@ def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode, place: Pla
 def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) -> DataLoader[Batch]:
     """This process's share of the validation list."""
     share = place.share_of_batch(args.batch_size)
-    return eval_loader(clips(args, data, "val", place), share, args.workers, place.rank, place.world_size)
+    return eval_loader(
+        clips(args, data, "val", place), share, place.workers(args.workers), place.rank, place.world_size
+    )
 
 
 def start_fex_from_data(

@@ -149,6 +149,14 @@ def _files(text: str) -> list[str]:
     return [text] if Path(text).is_file() else text.split(",")  # a name may have a comma in it
 
 
+def _workers(text: str) -> int | None:
+    """None for `auto`."""
+    try:
+        return None if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, or auto") from None
+
+
 def _whole_numbers(text: str) -> list[int]:
     return _parts(text, int, "whole numbers")
 
@@ -290,8 +298,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    group.add_argument("-j", "--workers", type=int, default=min(8, cpus), help="loader processes")
+    workers = "loader processes; auto: as many as the device can use and the processors allow"
+    group.add_argument("-j", "--workers", type=_workers, default=None, metavar="N|auto", help=f"{workers} (auto)")
     group.add_argument("--gpus", type=int, nargs="+", help="GPUs for DataParallel (default: all)")
 
 

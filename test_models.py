@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ops.allocator import keep_freed_memory
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
@@ -27,6 +26,7 @@ from ops.evaluation.ensemble import Predictions, combine, read_scores
 from ops.evaluation.metrics import accuracies
 from ops.evaluation.report import check_writable, write_challenge, write_confusion, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
+from ops.machine import keep_freed_memory
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running import checkpoint as files
 from ops.running.compiling import Compiled
@@ -216,7 +216,7 @@ def score(args: argparse.Namespace, members: Sequence[Member], place: Place) -> 
     storage, records, options = members[0].storage, members[0].records, members[0].options
     assert storage is not None and records is not None and options is not None
     clips = VideoClips(records, storage, "test", options)
-    loader = video_loader(clips, args.workers, place.rank, place.world_size)
+    loader = video_loader(clips, place.workers(args.workers), place.rank, place.world_size)
     scorers = [member.scorer for member in members if member.scorer is not None]
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:
         videos = readable(loader, args.bad_frames)

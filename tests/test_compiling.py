@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_deploy import far, pixels, trained
 
-from ops.allocator import keep_freed_memory
+from ops.machine import keep_freed_memory
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision, Precision
 

@@ -14,7 +14,7 @@ from opts import testing_options as read_testing_options
 from opts import training_options
 
 # Each room and the rooms it may import from: data flows one way. Constants without tensors are open to all but archs.
-PLAIN = {"ops.allocator", "ops.errors", "ops.files", "ops.names", "archs.names"}
+PLAIN = {"ops.machine", "ops.errors", "ops.files", "ops.names", "archs.names"}
 ROOMS = {
     "archs": set(),
     "ops.data": set(),

@@ -31,8 +31,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.data.parallel import in_parallel, usable_cores
+from ops.data.parallel import in_parallel
 from ops.errors import InputError, reported
+from ops.machine import usable_cores
 from tools.demo_scenes import CLASSES, SPLITS, VERSION, render, scene
 
 JPEG_QUALITY = 85

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ops.data.parallel import usable_cores
+from ops.machine import usable_cores
 
 
 def documented_parser(text: str | None) -> argparse.ArgumentParser:

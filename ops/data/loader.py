@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ops.allocator import keep_freed_memory
 from ops.data.clips import Sample, Unreadable, VideoClips
 from ops.data.slots import Parcel, Slots
 from ops.errors import InputError
+from ops.machine import keep_freed_memory
 
 Key = tuple[int, int]  # (epoch, index)
 Item = TypeVar("Item")

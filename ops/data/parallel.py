@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator
@@ -26,11 +25,6 @@ AHEAD = 4  # tasks handed out for each process: a data set has up to millions
 LINES = 20  # of progress in all, where there is no terminal for a bar
 
 _stop: Event | None = None  # in a worker process: set when the main one gives up
-
-
-def usable_cores() -> int:
-    """Cores this process may use, which in a container may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ops.data.parallel import in_parallel, usable_cores
+from ops.data.parallel import in_parallel
 from ops.data.videofile import DamageError, FrameTable, scan
 from ops.files import whole
+from ops.machine import usable_cores
 
 logger = logging.getLogger(__name__)
 

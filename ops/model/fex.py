@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ops.model.frames import add_over_time, mean_over_time, replace_foreground, with_foreground
+from ops.model.frames import add_over_time, as_rows, mean_over_time, replace_foreground, with_foreground
 
 REDUCTION = 16
 CENTRE = 4  # of the nine taps of a 3x3 convolution: the one that reads its own place
@@ -105,15 +105,25 @@ class SceneSegregation(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape."""
         x, foreground = with_foreground(x, self.width)
-        return replace_foreground(x, self._fused(foreground, foreground, self.merged()))
+        weights = self.merged()
+        frames = F.conv2d(foreground, weights.frame, weights.bias)
+        return replace_foreground(x, self._fused(frames, foreground, weights))
 
-    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d, attention: torch.Tensor | None = None) -> torch.Tensor:
         """`conv(self(x))` of a 1x1 convolution (C to K channels): `(N·T, C, H, W)` to `(N·T, K, H', W')`.
 
-        Neither the foreground nor the block's output is ever put together.
+        Neither the foreground nor the block's output is ever put together; `attention` `(N·T, C, 1, 1)`, by which x
+        shall be multiplied, goes into each frame's weights.
         """
+        if attention is not None and conv.stride != (1, 1):
+            x, attention = x * attention, None
         x, foreground = with_foreground(x, self.width)
-        return self._fused(x, foreground, self.merged(conv), conv.stride)
+        weights = self.merged(conv)
+        if attention is None:
+            return self._fused(F.conv2d(x, weights.frame, weights.bias, conv.stride), foreground, weights, conv.stride)
+        own = weights.frame.flatten(1).t() * attention.flatten(2)  # (N·T, C, K)
+        frames = (as_rows(x) @ own + weights.bias).unflatten(1, x.shape[2:])  # (N·T, H, W, K)
+        return self._fused(frames.permute(0, 3, 1, 2), foreground * attention[:, : self.width], weights)
 
     def scene(self, foreground: torch.Tensor) -> torch.Tensor:
         """`(N·T, F, H, W)` to one map a video, `(N, F, H, W)`: what SR subtracts from every frame."""
@@ -134,8 +144,10 @@ class SceneSegregation(nn.Module):
             bias = bias if conv.bias is None else bias + conv.bias
         return MergedFusion(frame[:, :, None, None], moving[:, :, None, None], still[:, :, None, None], bias)
 
-    def _fused(self, x: torch.Tensor, foreground: torch.Tensor, weights: MergedFusion, stride: Any = 1) -> torch.Tensor:
-        frames = F.conv2d(x, weights.frame, weights.bias, stride)
+    def _fused(
+        self, frames: torch.Tensor, foreground: torch.Tensor, weights: MergedFusion, stride: Any = 1
+    ) -> torch.Tensor:
+        """Adds to `frames` `(N·T, K, H', W')`, in place, what comes by TIM and the scene."""
         moving = F.conv2d(self.tim(foreground), weights.moving, stride=stride)
         return add_over_time(frames, moving, F.conv2d(self.scene(foreground), weights.scene, stride=stride))
 
@@ -173,9 +185,7 @@ class ForegroundEnhancement(nn.Module):
     def attention(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, 1, 1)`."""
         T, windows = self.num_segments, _windows(x)
-        sums = windows @ x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(
-            1, 2
-        )  # (N·T, 9, C)
+        sums = windows @ as_rows(x)  # (N·T, 9, C)
         sizes = windows.sum(dim=1, keepdim=True)  # (9, 1), as parts of the whole
         reduced = _linear(sums, self.reduce.weight.flatten(1), self.reduce.bias, sizes)  # (N·T, 9, C/r)
         background = self._background(reduced.unflatten(0, (-1, T)), sizes)  # (N, C/r)
@@ -215,9 +225,8 @@ class FEX(nn.Module):
 
     def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
         """`conv(self(x))` of a 1x1 convolution, faster; see `SceneSegregation.before_pointwise`."""
-        if self.enhancement is not None:
-            x = self.enhancement(x)
-        return self.segregation.before_pointwise(x, conv)
+        attention = None if self.enhancement is None else self.enhancement.attention(x)
+        return self.segregation.before_pointwise(x, conv, attention)
 
     def start_as_shift(self) -> None:
         """Sets the weights so that the block computes `TemporalShift` in evaluation mode, and learns from there."""

@@ -15,8 +15,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ops.errors import InputError
+from ops.machine import usable_cores
 
 Item = TypeVar("Item")
+MOST_WORKERS = 16  # that one process takes by itself: some 10,000 frames a second
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,17 @@ class Place:
         if self.world_size > 1:
             return f"{self.world_size} processes on {self.device.type}"
         return f"DataParallel on GPUs {self.gpus}" if len(self.gpus) > 1 else str(self.device)
+
+    def workers(self, asked: int | None) -> int:
+        """Loader processes: as asked, or as many as pay.
+
+        A GPU wants all processors, shared with the machine's other training processes. On the CPU the network is so
+        much slower than the loader, and computes on the same processors, that one in four is enough.
+        """
+        if asked is not None:
+            return asked
+        cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return max(1, min(MOST_WORKERS, cores)) if self.device.type == "cuda" else max(1, cores // 4)
 
     def share_of_batch(self, batch_size: int) -> int:
         """Videos of a global batch that fall to this process; an InputError if they can't be shared evenly."""

@@ -70,14 +70,14 @@ def build_optimizer(
     groups = parameter_groups(network, classifier_lr5)
     for group in groups:
         group["weight_decay"] = weight_decay * group["decay_mult"]
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)  # one pass over weights and momentum
     set_learning_rate(optimizer, lr)
     return optimizer
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
-    """Momentum as it was when `state` was saved; decay and momentum's factor stay as built. InputError if unfit."""
-    built = [{k: group[k] for k in ("weight_decay", "momentum")} for group in optimizer.param_groups]
+    """Momentum as it was when `state` was saved; all else stays as built. InputError if unfit."""
+    built = [{k: group[k] for k in ("weight_decay", "momentum", "fused")} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
     except ValueError as error:

@@ -8,8 +8,7 @@ import copy
 import torch
 from torch import nn
 
-from ops.allocator import keep_freed_memory
-from ops.data.parallel import usable_cores
+from ops.machine import keep_freed_memory, usable_cores
 from ops.model.fex import FEX
 from ops.model.temporal_shift import WithTemporal
 from ops.model.tsn import TSN, NetworkOptions, build_network

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ops.allocator import give_back_freed_memory
+from ops.machine import give_back_freed_memory
 from tools.benchmarks.findings import WARM_UP, Row, row
 
 Side = Callable[[], Callable[[], object]]  # makes a network ready, in its process, and returns its step

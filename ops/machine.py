@@ -1,4 +1,4 @@
-"""How the CPU's memory is kept between one batch and the next."""
+"""The machine: how many of its cores are ours, and how the CPU's memory is kept between one batch and the next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT = 2**31 - 1  # bytes at the end of the heap that are not given back at once: the largest that fits an int
+
+
+def usable_cores() -> int:
+    """Cores this process may use, which in a container may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> bool:

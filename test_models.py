@@ -221,12 +221,15 @@ def score(args: argparse.Namespace, members: Sequence[Member], place: Place) -> 
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:
         videos = readable(loader, args.bad_frames)
         scores = score_videos(scorers, videos, place, args.batch_size, progress.update)
+    waiting = scores.clock.waiting_percent
+    logger.info("tested in %.1f s, %.0f %% of it waiting for data", scores.clock.total, waiting)
     for video in scores.unreadable:
         logger.warning("left out: %s: %s", video.path, video.reason)
     paths, left_out = [records[i].path for i in scores.indices.tolist()], [video.path for video in scores.unreadable]
     for member, values in zip(members, scores.scores, strict=True):
         found = Predictions(member.weights, paths, scores.labels, values, left_out=tuple(left_out))
         member.predictions = found.as_probabilities() if args.softmax else found
+        member.facts["waiting_percent"] = round(waiting, 1)
 
 
 def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequence[str], seconds: float) -> None:

@@ -264,3 +264,12 @@ def test_pillows_clips_are_ours(tmp_path: Path, mode: ClipMode) -> None:
         expected = stage(ours.clip.flatten(0, 1)).flatten(0, 1)  # (V·T·3, H, W)
         assert theirs.shape == expected.shape
         assert (theirs - expected).abs().max() <= 1.5 / 255 / min(InputConvention.std) < theirs.std()
+
+
+def test_rows_of_whole_passes(tmp_path: Path) -> None:
+    words = "end2end --arch resnet18 --videos 2 --num_segments 2 --input_size 32 --batch_size 2 --threads 1 --repeats 1"
+    assert benchmark.main([*words.split(), "--json", str(tmp_path / "out.json")]) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
+    for what in ("train", "test"):
+        assert rows[f"end2end_{what}_vs_literal"]["ours"] > 0 < rows[f"end2end_{what}_vs_literal"]["against"]
+        assert 0 <= rows[f"end2end_{what}_waiting"]["ours"] <= 100

@@ -17,18 +17,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
-from tools.benchmarks import decode, growth, loader, model, storage, train
+from tools.benchmarks import decode, end2end, growth, loader, model, storage, train
 from tools.benchmarks.findings import Findings, machine
 from tools.options import documented_parser
 from tools.vid2img import write_whole
 
-PARTS = {
-    "decode": decode, "growth": growth, "loader": loader, "model": model, "storage": storage, "train": train,
-}  # fmt: skip
+PARTS: dict[str, ModuleType] = {
+    each.__name__.rsplit(".", 1)[1]: each for each in (decode, end2end, growth, loader, model, storage, train)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -53,6 +53,9 @@ TARGETS = {
     "fex_train_vs_plain": Target(1.30, True),
     "fex_train_best_vs_literal": Target(2.5, False),
     "train_memory_vs_literal": Target(0.7, True),
+    "loader_427x240_vs_pillow": Target(2.5, False),
+    "loader_176x100_vs_pillow": Target(5, False),
+    "loader_test_fullres_vs_pillow": Target(4, False),
 }
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ops.errors import InputError
+from ops.running.clock import Clock
 from ops.running.distributed import Place
 
 # Frames forwarded at once on one device: enough to keep it busy, few enough to bound the memory.
@@ -29,12 +30,16 @@ class Scorer:
 
 @dataclass
 class Scores:
-    """Scores (N, K) by each network of the videos whose places in the list are `indices`; labels; the unreadable."""
+    """Scores (N, K) by each network of the videos whose places in the list are `indices`; labels; the unreadable.
+
+    clock: of this process.
+    """
 
     scores: list[torch.Tensor]
     labels: torch.Tensor
     indices: torch.Tensor
     unreadable: list[Any] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
 
 
 def default_views_per_forward(place: Place, segments: int, mixes_videos: bool) -> int | None:
@@ -63,6 +68,7 @@ def score_videos(
     rows: list[tuple[int, int, list[list[float]]]] = []  # index, label, scores by each scorer
     unreadable: list[Any] = []
     waiting: list[Any] = []
+    clock = Clock()
 
     def forward() -> None:
         clips = [v.clip for v in waiting]
@@ -70,7 +76,7 @@ def score_videos(
         rows.extend((v.index, v.label, scores) for v, scores in zip(waiting, means.tolist(), strict=True))
         waiting.clear()
 
-    for number, video in enumerate(videos):
+    for number, video in enumerate(clock.timed(videos)):
         on_video(number, "videos")
         if not hasattr(video, "clip"):
             unreadable.append(video)
@@ -86,7 +92,7 @@ def score_videos(
         raise InputError(f"not one of the {len(unreadable)} videos could be read: check the frames' folder")
     indices, labels, scores = zip(*rows, strict=True)
     by_scorer = torch.tensor(scores).unbind(dim=1)  # of (N, scorers, K)
-    return Scores(list(by_scorer), torch.tensor(labels), torch.tensor(indices), unreadable)
+    return Scores(list(by_scorer), torch.tensor(labels), torch.tensor(indices), unreadable, clock)
 
 
 def _mean_scores(scorer: Scorer, clips: list[torch.Tensor], place: Place) -> torch.Tensor:

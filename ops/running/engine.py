@@ -9,8 +9,7 @@ Legend: `N` videos, `V` views, `T` segments, `C` channels, `H W` space, `K` clas
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from ops.errors import InputError
+from ops.running.clock import Clock
 from ops.running.distributed import Place
 
 
@@ -37,8 +37,8 @@ def in_words(statistics: dict[str, float]) -> str:
 
 
 @dataclass
-class Meters:
-    """What a pass adds up; times in seconds.
+class Meters(Clock):
+    """What a pass adds up.
 
     A batch's numbers are read from the device only once the next batch has been queued there: reading waits, and
     the device should not wait with it.
@@ -49,8 +49,6 @@ class Meters:
     top5: float = 0.0
     videos: float = 0.0
     skipped: float = 0.0
-    waiting: float = 0.0
-    total: float = 0.0
     _pending: torch.Tensor | None = None
     _behind: int = 0
 
@@ -83,7 +81,7 @@ class Meters:
             "videos": int(videos),
             "skipped": int(skipped),
             "seconds": self.total,
-            "waiting_percent": 100 * self.waiting / max(self.total, 1e-9),
+            "waiting_percent": self.waiting_percent,
         }
 
     def _read(self) -> None:
@@ -170,7 +168,7 @@ def train_one_epoch(
     """Trains on every batch of `loader` once; `on_batch(number, meters)` is called after each."""
     model.train()
     meters = Meters()
-    for number, batch in enumerate(_timed(loader, meters)):
+    for number, batch in enumerate(meters.timed(loader)):
         meters.skipped += len(batch.unreadable)
         if not len(batch):
             if place.world_size > 1:  # the other processes wait for this one's gradient
@@ -190,7 +188,7 @@ def validate(model: nn.Module, loader: Iterable[Any], criterion: nn.Module, plac
     """Loss and accuracy over `loader`, which yields each process its own share: every video counts once."""
     model.eval()
     meters = Meters()
-    for batch in _timed(loader, meters):
+    for batch in meters.timed(loader):
         meters.skipped += len(batch.unreadable)
         if not len(batch):
             continue
@@ -198,13 +196,3 @@ def validate(model: nn.Module, loader: Iterable[Any], criterion: nn.Module, plac
         scores = model(batch.clips[:, 0])
         meters.add(loss_of(criterion, scores, batch.labels), scores, batch.labels)
     return meters.statistics(place)
-
-
-def _timed(loader: Iterable[Any], meters: Meters) -> Iterator[Any]:
-    """The batches of `loader`; adds up the time spent waiting for them and the time in all."""
-    start = asked = time.perf_counter()
-    for batch in loader:
-        meters.waiting += time.perf_counter() - asked
-        yield batch
-        asked = time.perf_counter()
-    meters.total = time.perf_counter() - start

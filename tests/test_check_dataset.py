@@ -83,7 +83,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     "line": (lambda r: append(r, "train_videofolder.txt", "run/v 1 0 0\n"), "train_videofolder.txt:7: a video of no"),
     "label": (lambda r: append(r, "val_videofolder.txt", "run/v 1 4 2\n"), "label 2 outside 0..1"),
     "list": (lambda r: (r / "dataset/own/val_videofolder.txt").unlink(), "val: The list file .* is missing"),
-    "damage": (damage, "train: run/v 1: .*00003.jpg: damaged JPEG"),
+    "damage": (damage, "train: run/v 1: .*00003.jpg: damaged"),
 }
 
 

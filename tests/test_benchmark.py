@@ -22,7 +22,7 @@ from ops.data.videofile import frames, scan, upright
 from ops.errors import InputError
 from ops.model.input_stage import InputStage
 from tools import benchmark, performance_page
-from tools.benchmarks import decode, findings, growth, loader, networks, pictures, plots, sides, storage
+from tools.benchmarks import decode, findings, growth, loader, networks, options, pictures, plots, sides, storage
 from tools.benchmarks.findings import Curve
 from tools.benchmarks.sides import Side
 
@@ -273,3 +273,25 @@ def test_rows_of_whole_passes(tmp_path: Path) -> None:
     for what in ("train", "test"):
         assert rows[f"end2end_{what}_vs_literal"]["ours"] > 0 < rows[f"end2end_{what}_vs_literal"]["against"]
         assert 0 <= rows[f"end2end_{what}_waiting"]["ours"] <= 100
+
+
+def test_rows_of_options(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    scores: list[torch.Tensor] = []
+
+    def once(made: Sequence[Side], repeats: int, threads: int) -> tuple[list[list[float]], list[float]]:
+        for side in made:  # compiled ones would take long
+            if "compile" not in side.args[1]:  # type: ignore[attr-defined]
+                scores.append(side.func(*side.args)())  # type: ignore[attr-defined]
+        return [[1.0 / (number + 1)] * repeats for number in range(len(made))], [0.0] * len(made)
+
+    monkeypatch.setattr(sides, "taking_turns", once)
+    monkeypatch.setattr(options, "has_bf16", lambda _device: False)
+    torch.set_default_dtype(torch.float64)
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    words = "options --arch resnet18 --num_segments 2 --input_size 32 --repeats 2"
+    assert benchmark.main([*words.split(), "--json", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["name"].rsplit(", ", 1)[1] for row in rows] == ["alone"] * 3 + ["with all above"] * 3
+    assert [row["ratio"] for row in rows] == pytest.approx([2, 3, 4, 5, 6, 7])
+    assert len(scores) == 5  # the same network, whatever makes it fast
+    assert all((found - scores[0]).abs().max() <= 1e-9 * scores[0].abs().max() for found in scores)

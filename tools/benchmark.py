@@ -22,13 +22,13 @@ from types import ModuleType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
-from tools.benchmarks import decode, end2end, growth, loader, model, storage, train
+from tools.benchmarks import decode, end2end, growth, loader, model, options, storage, train
 from tools.benchmarks.findings import Findings, machine
 from tools.options import documented_parser
 from tools.vid2img import write_whole
 
 PARTS: dict[str, ModuleType] = {
-    each.__name__.rsplit(".", 1)[1]: each for each in (decode, end2end, growth, loader, model, storage, train)
+    each.__name__.rsplit(".", 1)[1]: each for each in (decode, end2end, growth, loader, model, options, storage, train)
 }
 
 

@@ -52,9 +52,10 @@ def evaluation(args: argparse.Namespace, kind: str, amp: str, compiled: bool, ke
     network = networks.network(args, "fex" if literally else kind).eval()
     network = networks.literal_form(network) if literally else network.deploy(precision.dtype)
     model: torch.nn.Module = InPrecision(network, precision)
-    return partial(_forward, Compiled(model) if compiled else model, networks.clips(args))
+    return partial(forward, Compiled(model) if compiled else model, networks.clips(args))
 
 
 @torch.inference_mode()
-def _forward(model: torch.nn.Module, clips: torch.Tensor) -> torch.Tensor:
+def forward(model: torch.nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """A pass without gradients."""
     return model(clips)

@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "$@"
+python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile "$@"

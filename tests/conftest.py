@@ -11,6 +11,9 @@ import pytest
 # Bit for bit, and two processes on one machine: that is tested on the CPU. test_cuda.py looks for GPUs itself.
 VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Tests side by side share the cores: threads of many processes that wait for each other take several times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 from tools import make_demo_dataset  # noqa: E402 (torch must not have looked for GPUs before)
 

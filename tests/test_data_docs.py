@@ -95,6 +95,7 @@ def write_pieces(source: Path, folder: Path, length: int = 24) -> None:
             container.mux(stream.encode())
 
 
+@pytest.mark.slow
 def test_a_newcomers_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Four commands from a folder of videos to a trained and tested model, of the real clips in pieces."""
     if not (SHARED / "clips").is_dir():

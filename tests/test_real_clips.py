@@ -68,6 +68,7 @@ def test_real_clips_from_video_to_result(root: Path) -> None:
     assert result["top1"] > 100 * most + 10  # more than always naming the most frequent class
 
 
+@pytest.mark.slow
 def test_real_clips_in_every_modality_and_protocol(root: Path) -> None:
     """Flow is extracted from the real frames; each modality's network is tested by each protocol, then all together."""
     pytest.importorskip("cv2")

@@ -232,7 +232,7 @@ def resident():
 for count in range(2000):
     name = names[count % len(names)]
     storage.read(VideoRecord(name, storage.known[name].num_frames, 0), [1, 8, 15])
-    if count in (400, 1999):
+    if count % 400 == 399:
         print(resident())
 """
 
@@ -245,5 +245,5 @@ def test_two_thousand_videos_in_one_process_leave_memory_flat(tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    early, late = map(float, done.stdout.split())
-    assert late - early < 8  # MiB, of 1,600 videos
+    # What is lost is lost in every four hundred; a single jump, of a heap that takes some MiB at once, is no loss.
+    assert np.median(np.diff([float(line) for line in done.stdout.split()])) < 2  # MiB: 5 KiB a video

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import RandAugment
 
 from ops.data import sampling
 from ops.data.decode import FrameError
@@ -20,8 +19,6 @@ from ops.data.records import VideoRecord
 from ops.data.storages import Storage
 from ops.data.transforms import TEST_CROPS, crop_and_resize, test_views, training_crop
 from ops.errors import InputError
-
-RANDAUGMENT = RandAugment()
 
 ClipMode = Literal["train", "val", "test"]
 
@@ -200,9 +197,11 @@ class VideoClips(Dataset[Sample | Unreadable]):
 
 def _augmented(group: torch.Tensor, seed: int) -> torch.Tensor:
     """Two operations that `seed` draws, on the whole group `(U, 3, H, W)` at once: all frames alike."""
+    from torchvision.transforms.v2 import RandAugment  # here, as it takes two seconds to import
+
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
         torch.manual_seed(seed)
-        return RANDAUGMENT(group)
+        return RandAugment()(group)
 
 
 def _check(mode: str, options: ClipOptions) -> None:

@@ -26,7 +26,9 @@ class Slots:
     """
 
     def __init__(self, count: int, size: int) -> None:
-        self.memory = torch.empty((count, size), dtype=torch.uint8).share_memory_()
+        # As torch's own collate function takes it: share_memory_() would copy, and so touch, every page.
+        memory = torch.UntypedStorage._new_shared(count * size, device="cpu")
+        self.memory = torch.empty(0, dtype=torch.uint8).set_(memory).view(count, size)
         self.taken = torch.zeros(count, dtype=torch.uint8).share_memory_()
         self.lock = multiprocessing.get_context().Lock()
         self.key = id(self)

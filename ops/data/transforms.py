@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as tv
+from torch.nn import functional as F
 
 from ops.errors import InputError
 from ops.names import TEST_CROPS
@@ -133,4 +133,7 @@ def _resize(group: torch.Tensor, height: int, width: int) -> torch.Tensor:
     if group.shape[-2:] == (height, width):
         return group
     group = group.contiguous(memory_format=torch.channels_last)
-    return tv.resize(group, [height, width], interpolation=tv.InterpolationMode.BILINEAR, antialias=True)
+    # PyTorch resizes bytes on the CPU only.
+    pixels = group if group.device.type == "cpu" else group.float()
+    resized = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+    return resized if resized.dtype == torch.uint8 else resized.round_().clamp_(0, 255).to(torch.uint8)

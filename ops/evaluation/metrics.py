@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix
 
 from ops.running.engine import count_top_k
 
@@ -15,6 +14,8 @@ def accuracies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, fl
     Of the confusion, a row is a true class, a column a predicted one. The mean class accuracy is over those
     classes that have videos.
     """
+    from sklearn.metrics import confusion_matrix  # here, as it takes two seconds to import
+
     predictions = scores.argmax(dim=1)
     confusion = confusion_matrix(labels.numpy(), predictions.numpy(), labels=np.arange(scores.shape[1]))
     videos = confusion.sum(axis=1)

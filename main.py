@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
-from ops.data.loader import Batch, eval_loader, first_training_batch, readable, train_loader
+from ops.data.gpu_decode import chosen_device
+from ops.data.loader import Loader, eval_loader, first_training_batch, readable, train_loader
 from ops.data.opposites import mirror_labels
 from ops.data.storages import listed, open_storage
 from ops.errors import InputError, reported
@@ -79,8 +79,8 @@ class Run:
 
     name: str
     folder: Path
-    batches: DataLoader[Batch]
-    val_batches: DataLoader[Batch]
+    batches: Loader
+    val_batches: Loader
     precision: Precision
     step: Step
     rate: float
@@ -112,7 +112,7 @@ def train(args: argparse.Namespace, data: DataSource, network: TSN, place: Place
         rate = learning_rate(epoch, args.epochs, run.rate, args.lr_type, args.lr_steps, args.warmup_epochs)
         set_learning_rate(run.step.optimizer, rate)
         seed_epoch(args.seed, epoch, place.rank)
-        run.batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        run.batches.sampler.set_epoch(epoch)  # type: ignore[union-attr]
         with Progress(f"epoch {epoch + 1}/{args.epochs}", len(run.batches), args.print_freq) as progress:
             batches = readable(run.batches, args.bad_frames)
             trained = train_one_epoch(model, batches, run.step, place, progress.update)
@@ -245,10 +245,10 @@ def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode, place: Pla
     storage = open_storage(data, args.decoder)
     with place.main_first():  # which may look through all videos, and keep what it finds
         records = listed(data, storage, data.train_list if mode == "train" else data.val_list)
-    return VideoClips(records, storage, mode, options)
+    return VideoClips(records, storage, mode, options, chosen_device(args.decode_device, place.device, storage))
 
 
-def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) -> DataLoader[Batch]:
+def validation_loader(args: argparse.Namespace, data: DataSource, place: Place) -> Loader:
     """This process's share of the validation list."""
     share = place.share_of_batch(args.batch_size)
     return eval_loader(

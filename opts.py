@@ -228,6 +228,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     storage = f"{', '.join(names.STORAGES)}: folders of frames, these packed, or video files"
     data.add_argument("--storage", help=f"{storage} (default: as dataset.toml says, frames)")
     data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)}")
+    where = "where JPEG frames are decoded: cpu, by the loader's processes, or cuda, by nvJPEG; frames differ a little"
+    data.add_argument("--decode_device", default="cpu", help=f"{where} (cpu)")
     data.add_argument("--bad_frames", default="error", help="a video that can't be read: error, or skip and count it")
 
 
@@ -334,6 +336,7 @@ def _data_faults(args: argparse.Namespace) -> list[str]:
         ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
         ("--storage", args.storage or names.STORAGES[0], names.STORAGES),
         ("--decoder", args.decoder, names.DECODERS),
+        ("--decode_device", args.decode_device, names.DECODE_DEVICES),
     )
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
+from ops.data.gpu_decode import chosen_device
 from ops.data.loader import readable, video_loader
 from ops.data.opposites import reversed_labels
 from ops.data.records import UNLABELLED, Records
@@ -215,7 +216,8 @@ def score(args: argparse.Namespace, members: Sequence[Member], place: Place) -> 
     """Every video's mean scores by every one of `members`, who see the same clips."""
     storage, records, options = members[0].storage, members[0].records, members[0].options
     assert storage is not None and records is not None and options is not None
-    clips = VideoClips(records, storage, "test", options)
+    device = chosen_device(args.decode_device, place.device, storage)
+    clips = VideoClips(records, storage, "test", options, device)
     loader = video_loader(clips, place.workers(args.workers), place.rank, place.world_size)
     scorers = [member.scorer for member in members if member.scorer is not None]
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:

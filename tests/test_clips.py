@@ -8,7 +8,7 @@ import torch
 from helpers_data import flat, picture, write_frames, write_videos
 
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
-from ops.data.decode import decode_group
+from ops.data.decode import Pictures, decode_group, decode_images
 from ops.data.records import VideoRecord
 from ops.data.storages import frames
 from ops.data.storages.frames import FrameFolders
@@ -127,11 +127,11 @@ def test_scale_for_the_usual_input_is_256() -> None:
 def test_each_frame_is_decoded_once(video: tuple[Path, VideoRecord], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
-    def counting(paths: list[Path], grey: bool) -> torch.Tensor:
-        asked.extend(paths)
-        return decode_group(paths, grey)
+    def counting(pictures: Pictures) -> torch.Tensor:
+        asked.extend(map(Path, pictures.names))
+        return decode_images(pictures)
 
-    monkeypatch.setattr(frames, "decode_group", counting)
+    monkeypatch.setattr(frames, "decode_images", counting)
     item = sample(*video, "test", replace(SMALL, segments=8, test_mode="dense"))
     assert item.clip.shape[0] == 10
     assert sorted(path.name for path in asked) == [TEMPLATE.format(k) for k in (1, 5, 9, 13, 17)]

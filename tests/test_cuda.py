@@ -42,3 +42,29 @@ def test_train_resume_and_test(demo: Path, gpu_count: int, fex: str, amp: str) -
     evaluate(demo, weights, f"--save_scores={here}")
     ours, theirs = np.load(there)["scores"], np.load(here)["scores"]
     assert np.abs(ours - theirs).max() <= 1e-3 * np.abs(theirs).max()
+
+
+NVJPEG = """
+import sys, torch
+from pathlib import Path
+from ops.data.decode import decode_images, read_files
+from ops.data.gpu_decode import _by_nvjpeg
+pictures = read_files(sorted(Path(sys.argv[1]).rglob("*.jpg"))[:8])
+there, here = _by_nvjpeg(pictures, torch.device("cuda")), decode_images(pictures)
+assert there.shape == here.shape and there.is_cuda
+print("mean difference", float((there.cpu().float() - here.float()).abs().mean()))
+"""
+
+
+def test_pictures_decoded_there(demo: Path, gpu_count: int) -> None:
+    assert float(on_gpus("-c", NVJPEG, str(demo / "dataset")).split()[-1]) <= 1.5
+    root = ["--root_dataset", str(demo / "dataset"), "-j", "1", "--decode_device", "cuda"]
+    out = ["--root_log", str(demo / "log"), "--root_model", str(demo / "checkpoint"), "--store_name", "run"]
+    said = on_gpus("main.py", "demo", "RGB", *TINY, *root, *out, "--shift", "--npb", "--epochs", "1")
+    assert "epoch 1/1 val" in said
+    weights = demo / "checkpoint" / "run" / "ckpt.pth"
+    scores = [demo / "there.npz", demo / "here.npz"]
+    for flags, saved in zip((root, root[:-2]), scores, strict=True):
+        on_gpus("test_models.py", "demo", f"--weights={weights}", *flags, "--gpus", "0", f"--save_scores={saved}")
+    there, here = (np.load(saved)["scores"] for saved in scores)
+    assert np.abs(there - here).max() <= 0.05 * np.abs(here).max()  # pixels differ by some grey levels

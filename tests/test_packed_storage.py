@@ -109,7 +109,7 @@ def test_each_frame_is_read_by_its_bytes_and_neighbours_by_one_call(
     for gap, numbers, calls in ((0, [1, 5, 20], 3), (packed_storage.GAP, [4, 5, 6], 1), (1 << 30, [1, 20], 1)):
         monkeypatch.setattr(packed_storage, "GAP", gap)
         asked.clear()
-        found = storage.fetch(record, numbers)
+        found = storage.pictures(record, numbers).files
         assert found == [(folder / f"{number:05d}.jpg").read_bytes() for number in numbers]
         assert len(asked) == calls
 

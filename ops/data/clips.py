@@ -13,10 +13,11 @@ import torch
 from torch.utils.data import Dataset
 
 from ops.data import sampling
-from ops.data.decode import FrameError
+from ops.data.decode import FrameError, Pictures
+from ops.data.gpu_decode import decode_on
 from ops.data.modalities import MODALITIES, Modality
 from ops.data.records import VideoRecord
-from ops.data.storages import Storage
+from ops.data.storages import OfPictures, Storage
 from ops.data.transforms import TEST_CROPS, crop_and_resize, test_views, training_crop
 from ops.errors import InputError
 
@@ -107,12 +108,26 @@ class Unreadable:
     index: int
 
 
-class VideoClips(Dataset[Sample | Unreadable]):
+@dataclass(frozen=True, slots=True)
+class Undecoded:
+    """A video whose pictures have been read; `VideoClips.finish` decodes them and goes on.
+
+    order: the place in the pictures' frames of each frame of each clip. rng: with what is random drawn so far.
+    """
+
+    pictures: Pictures
+    order: torch.Tensor
+    rng: np.random.Generator
+    index: int
+
+
+class VideoClips(Dataset[Sample | Unreadable | Undecoded]):
     """Videos of a list as clips.
 
     Items are asked for by `(epoch, index)`. What is random in training depends on the seed and that key
     alone, so that neither the number of workers nor the order of asking changes an item. A video that cannot
-    be read comes back as `Unreadable`; what to do then is the caller's choice.
+    be read comes back as `Unreadable`; what to do then is the caller's choice. With a
+    `decode_device` (see `gpu_decode`) pictures come back as they were read, `Undecoded`, for `finish`.
     """
 
     def __init__(
@@ -121,68 +136,92 @@ class VideoClips(Dataset[Sample | Unreadable]):
         storage: Storage,
         mode: ClipMode,
         options: ClipOptions,
+        decode_device: torch.device | None = None,
     ) -> None:
         _check(mode, options)
         self.records = records
         self.storage = storage
         self.mode = mode
         self.options = options
+        self.decode_device = decode_device
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample | Unreadable:
+    def __getitem__(self, key: tuple[int, int]) -> Sample | Unreadable | Undecoded:
         epoch, index = key
         record = self.records[index]
+        rng = np.random.default_rng([self.options.seed, epoch, index])
+        numbers, order = self._frames(record, rng)
         try:
-            if self.mode == "train":
-                rng = np.random.default_rng([self.options.seed, epoch, index])
-                clip, label = self._training_clip(record, rng)
-            else:
-                clip, label = self._evaluation_views(record), record.label
+            if self.decode_device is not None:
+                assert isinstance(self.storage, OfPictures)
+                return Undecoded(self.storage.pictures(record, numbers), order, rng, index)
+            return self._sample(self.storage.read(record, numbers), order, rng, index)
         except FrameError as error:
-            return Unreadable(record.path, self.storage.reason(record, error), index)
-        return Sample(clip, label, index)
+            return self._unreadable(error, index)
 
-    def _training_clip(self, record: VideoRecord, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
-        """One random clip, cropped and perhaps mirrored, `(1, T, C, H, W)`, and its label."""
+    def finish(self, item: Sample | Unreadable | Undecoded) -> Sample | Unreadable:
+        """The item, its pictures decoded if they have not been; then its clip is on the `decode_device`."""
+        if not isinstance(item, Undecoded):
+            return item
+        assert self.decode_device is not None
+        try:
+            group = self.options.kind.group(decode_on(self.decode_device, item.pictures))
+            return self._sample(group, item.order, item.rng, item.index)
+        except FrameError as error:
+            return self._unreadable(error, item.index)
+
+    def _unreadable(self, error: FrameError, index: int) -> Unreadable:
+        record = self.records[index]
+        return Unreadable(record.path, self.storage.reason(record, error), index)
+
+    def _frames(self, record: VideoRecord, rng: np.random.Generator) -> tuple[list[int], torch.Tensor]:
+        """The numbers of the distinct frames of all clips, and the place among them of each clip's."""
         o = self.options
-        firsts = sampling.train_indices(record.num_frames, o.segments, o.frames_per_segment, rng, o.dense)
-        group, order = self._decode(record, [firsts])
+        n, T, L = record.num_frames, o.segments, o.frames_per_segment
+        if self.mode == "train":
+            clips = [sampling.train_indices(n, T, L, rng, o.dense)]
+        elif self.mode == "val":
+            clips = [sampling.val_indices(n, T, L, o.dense)]
+        else:
+            clips = sampling.test_clips(n, T, L, o.test_mode, o.sparse_clips)
+        frames: list[int] = []
+        for firsts in clips:
+            clip = sampling.segment_frames(firsts, L, n)
+            frames += reversed(clip) if o.reverse_time else clip
+        distinct, order = np.unique(frames, return_inverse=True)
+        return distinct.tolist(), torch.from_numpy(order)
+
+    def _sample(self, group: torch.Tensor, order: torch.Tensor, rng: np.random.Generator, index: int) -> Sample:
+        """Of the distinct frames, uint8 `(U, c, h, w)`."""
+        label = self.records[index].label
+        if self.mode == "train":
+            group, label = self._training_crop(group, label, rng)
+        else:
+            group = self._evaluation_crops(group)
+        return Sample(self._assemble(group, order), label, index)
+
+    def _training_crop(self, group: torch.Tensor, label: int, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
+        """One random crop, perhaps mirrored, `(1, U, c, H, W)`, and its label."""
+        o = self.options
         height, width = group.shape[-2:]
         box = training_crop(height, width, o.input_size, o.kind.scales, rng)
         group = crop_and_resize(group, box, o.input_size)
-        mirrored_label = o.mirror_labels[record.label] if o.mirror_labels else None
+        mirrored_label = o.mirror_labels[label] if o.mirror_labels else None
         if rng.random() < 0.5 and mirrored_label is not None:
             group, label = o.kind.mirror(group), mirrored_label
-        else:
-            label = record.label
         if o.randaugment:
             group = _augmented(group, seed=int(rng.integers(2**62)))
-        return self._assemble(group[None], order), label
+        return group[None], label
 
-    def _evaluation_views(self, record: VideoRecord) -> torch.Tensor:
-        """All views of a video, `(V, T, C, H, W)`; the centre of the middle clip in validation."""
+    def _evaluation_crops(self, group: torch.Tensor) -> torch.Tensor:
+        """All crops, `(crops, U, c, H, W)`; the centre in validation."""
         o = self.options
-        n, T, L = record.num_frames, o.segments, o.frames_per_segment
         if self.mode == "val":
-            clips, crops, crop_size = [sampling.val_indices(n, T, L, o.dense)], 1, o.input_size
-        else:
-            clips, crops = sampling.test_clips(n, T, L, o.test_mode, o.sparse_clips), o.crops
-            crop_size = o.scale_size if o.full_res else o.input_size
-        group, order = self._decode(record, clips)
-        return self._assemble(test_views(group, crops, o.scale_size, crop_size, o.kind.mirror), order)
-
-    def _decode(self, record: VideoRecord, clips: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The distinct frames of all clips, uint8 `(U, c, h, w)`, and the place in them of each clip's."""
-        o = self.options
-        frames: list[int] = []
-        for firsts in clips:
-            clip = sampling.segment_frames(firsts, o.frames_per_segment, record.num_frames)
-            frames += reversed(clip) if o.reverse_time else clip
-        distinct, order = np.unique(frames, return_inverse=True)
-        group = self.storage.read(record, distinct.tolist())
-        return group, torch.from_numpy(order)
+            return test_views(group, 1, o.scale_size, o.input_size, o.kind.mirror)
+        crop_size = o.scale_size if o.full_res else o.input_size
+        return test_views(group, o.crops, o.scale_size, crop_size, o.kind.mirror)
 
     def _assemble(self, group: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
         """Distinct frames of each crop `(crops, U, 3, H, W)` → views `(V, T, C, H, W)`."""
@@ -190,7 +229,7 @@ class VideoClips(Dataset[Sample | Unreadable]):
         frames = group.movedim(2, -1)  # (crops, U, H, W, c), as it lies in memory
         H, W, c = frames.shape[2:]
         if not torch.equal(order, torch.arange(frames.shape[1])):
-            frames = frames.flatten(2).index_select(1, order)  # (crops, clips·T·L, H·W·c)
+            frames = frames.flatten(2).index_select(1, order.to(frames.device))  # (crops, clips·T·L, H·W·c)
         frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, c)  # (V, T, L, H, W, c)
         return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, c, H, W) → (V, T, L·c, H, W)
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,27 @@ class MissingFrameError(FrameError):
     """The frame's file is not there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Image files of one video that have been read, not decoded: what errors call each, and its content."""
+
+    names: Sequence[str | Path]
+    files: Sequence[bytes]
+    grey: bool = False
+
+
 def decode_group(paths: Sequence[Path], grey: bool = False) -> torch.Tensor:
     """Decode image files, frames of one video: see `decode_images`."""
-    return decode_images(paths, [read_file(path) for path in paths], grey)
+    return decode_images(read_files(paths, grey))
 
 
-def decode_images(names: Sequence[str | Path], files: Sequence[bytes], grey: bool = False) -> torch.Tensor:
-    """Decode the contents of image files: uint8 `(L, 3, H, W)`, or `(L, 1, H, W)` if `grey`, in channels-last memory.
+def decode_images(pictures: Pictures) -> torch.Tensor:
+    """Decode a video's image files: uint8 `(L, 3, H, W)`, or `(L, 1, H, W)` if `grey`, in channels-last memory.
 
     RGB; grey is repeated, alpha dropped, EXIF rotation ignored. With `grey`, the luminance of a colour picture, a grey
     one's own values. Raises FrameError, by its name, for one that cannot be decoded or has another size than the first.
     """
+    names, files, grey = pictures.names, pictures.files, pictures.grey
     group = None
     for number, (name, data) in enumerate(zip(names, files, strict=True)):
         height, width, picture = _looked_at(name, data, grey)
@@ -56,6 +67,11 @@ def decode_images(names: Sequence[str | Path], files: Sequence[bytes], grey: boo
     return torch.from_numpy(group).permute(0, 3, 1, 2)  # (L, H, W, C) → (L, C, H, W), no copy
 
 
+def read_files(paths: Sequence[Path], grey: bool = False) -> Pictures:
+    """The files of one video's frames. Raises as `read_file` does."""
+    return Pictures(paths, [read_file(path) for path in paths], grey)
+
+
 def read_file(path: Path) -> bytes:
     """A frame file's content. Raises MissingFrameError, or FrameError if it cannot be read."""
     try:
@@ -67,16 +83,23 @@ def read_file(path: Path) -> bytes:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _looked_at(name: str | Path, data: bytes, grey: bool) -> tuple[int, int, np.ndarray | None]:
-    """Height and width, and the picture too if it is not a JPEG for the fast decoder."""
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a JPEG that the fast decoder takes; None for all else."""
     if simplejpeg is not None:
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:  # not a JPEG, or an odd one
-            colours = None
+            return None
         if colours in PLAIN_JPEG:
-            _refuse_bomb(name, height, width)
-            return height, width, None
+            return height, width
+    return None
+
+
+def _looked_at(name: str | Path, data: bytes, grey: bool) -> tuple[int, int, np.ndarray | None]:
+    """Height and width, and the picture too if it is not a JPEG for the fast decoder."""
+    if size := jpeg_size(data):
+        _refuse_bomb(name, *size)
+        return *size, None
     picture = _decode_any(name, data, grey)
     return *picture.shape[:2], picture
 

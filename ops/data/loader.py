@@ -1,7 +1,7 @@
 """From clips to batches: which video when, on which process, and how a batch travels to the device."""
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -105,6 +105,28 @@ class EpochSampler(Sampler[Key]):
             yield epoch, int(order[place])
 
 
+class FinishingLoader:
+    """A loader whose items, lists of videos or single ones, become what `finish` makes of them, when asked for."""
+
+    def __init__(self, loader: DataLoader[Any], finish: Callable[[Any], Any]) -> None:
+        self.loader = loader
+        self.finish = finish
+
+    @property
+    def sampler(self) -> Any:
+        """The loader's own."""
+        return self.loader.sampler
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.finish, self.loader)
+
+
+Loader = DataLoader[Any] | FinishingLoader
+
+
 def train_loader(
     dataset: VideoClips,
     batch_size: int,
@@ -113,7 +135,7 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = True,
-) -> DataLoader[Batch]:
+) -> Loader:
     """Shuffled whole batches of `batch_size` videos on this process.
 
     Call `.sampler.set_epoch(epoch)` before each epoch. Raises InputError if the list does not fill one batch
@@ -130,7 +152,7 @@ def eval_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = True,
-) -> DataLoader[Batch]:
+) -> Loader:
     """This process's share of the list in order, in batches of `batch_size` or, the last, fewer videos."""
     sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)
     return _loader(dataset, sampler, batch_size, workers, pin_memory)
@@ -142,7 +164,7 @@ def video_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = True,
-) -> DataLoader[Sample | Unreadable]:
+) -> Loader:
     """This process's share of the list, in order, one video at a time.
 
     A tested video has many views; unbatched, no more than two videos a worker wait in memory.
@@ -154,7 +176,7 @@ def video_loader(
 def first_training_batch(dataset: VideoClips, size: int, seed: int) -> Batch:
     """The first `size` videos of the first epoch, the same on every process, however many there are."""
     keys = islice(EpochSampler(len(dataset), size, seed, shuffle=True), size)
-    return _stacked([dataset[key] for key in keys])
+    return _stacked([dataset.finish(dataset[key]) for key in keys])
 
 
 def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
@@ -222,26 +244,38 @@ def _sample(clip: torch.Tensor, **others: int) -> Sample:
 
 def _loader(
     dataset: VideoClips, sampler: EpochSampler, batch_size: int | None, workers: int, pin_memory: bool
-) -> DataLoader[Any]:
+) -> Loader:
     """Batches, or videos one by one if `batch_size` is None."""
     slots = None
-    if workers:
+    undecoded = dataset.decode_device is not None  # until they are in this process
+    if workers and not undecoded:
         # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
         slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
-    return DataLoader(
+    travel = partial(alone if batch_size is None else collate, slots=slots)
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
-        collate_fn=partial(alone if batch_size is None else collate, slots=slots),
+        collate_fn=_unchanged if undecoded else travel,
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
         persistent_workers=workers > 0,
         worker_init_fn=_start_worker,
-        pin_memory=pin_memory and torch.cuda.is_available(),
+        pin_memory=pin_memory and not undecoded and torch.cuda.is_available(),
         # The loader draws a number whenever it starts workers. From torch's own generator that would shift what
         # dropout draws, and the result would depend on the number of workers and on where a run was resumed.
         generator=torch.Generator(),
     )
+    if not undecoded:
+        return loader
+    return FinishingLoader(
+        loader,
+        dataset.finish if batch_size is None else lambda items: _stacked([dataset.finish(item) for item in items]),
+    )
+
+
+def _unchanged(item: Any) -> Any:
+    return item
 
 
 def _start_worker(_worker: int) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from archs.backbone import InputConvention
 from ops.data import sampling
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
-from ops.data.loader import EpochSampler, train_loader, video_loader
+from ops.data.loader import EpochSampler, Loader, train_loader, video_loader
 from ops.data.storages.frames import FrameFolders
 from ops.data.transforms import RGB_SCALES, test_boxes, training_crop
 from tools.benchmarks.findings import Findings, Row, in_turns, row
@@ -69,7 +69,7 @@ def videos(args: argparse.Namespace, root: Path, records: Any, mode: ClipMode) -
 def compare(args: argparse.Namespace, name: str, clips: VideoClips) -> Row:
     """Frames a second of both."""
     if clips.mode == "train":
-        ours: DataLoader[Any] = train_loader(clips, args.batch_size, args.workers)
+        ours: Loader = train_loader(clips, args.batch_size, args.workers)
         sampler = EpochSampler(len(clips), args.batch_size, shuffle=True)
         frames = len(sampler) * args.num_segments
     else:
@@ -85,7 +85,7 @@ def compare(args: argparse.Namespace, name: str, clips: VideoClips) -> Row:
     return row(name, mine, others, "frames/s")
 
 
-def drain(loader: DataLoader[Any]) -> None:
+def drain(loader: Loader) -> None:
     """An epoch, as fast as it comes."""
     for _ in loader:
         pass

@@ -97,7 +97,10 @@ def timed(root: Path, records: Sequence[VideoRecord], repeats: int) -> list[Row]
     """The rows of times."""
     folders, packed = storages(root)
     passes: dict[str, dict[str, Callable[[], object]]] = {
-        "": {"packed": partial(each, packed.fetch, records), "frames": partial(each, partial(files, folders), records)},
+        "": {
+            "packed": partial(each, packed.pictures, records),
+            "frames": partial(each, folders.pictures, records),
+        },
         "_decoded": {"packed": partial(each, packed.read, records), "frames": partial(each, folders.read, records)},
     }
     caches: dict[str, Callable[[], object]] = {"warm": lambda: None}
@@ -118,12 +121,6 @@ def each(read: Callable[[VideoRecord, list[int]], object], records: Sequence[Vid
     """Reads the frames of all videos."""
     for record in records:
         read(record, sorted(set(val_indices(record.num_frames, FRAMES, 1))))
-
-
-def files(folders: FrameFolders, record: VideoRecord, numbers: list[int]) -> list[bytes]:
-    """The bytes of frames, as folders are read."""
-    folder = folders.root / record.path
-    return [(folder / folders.template.format(number)).read_bytes() for number in numbers]
 
 
 def evict(root: Path) -> None:
@@ -193,7 +190,7 @@ def marked(root: str, videos: int) -> None:
     """Reads the bytes of so many videos from folders, then from shards, with marks among the calls to the system."""
     folders, packed = storages(Path(root))
     records = pack_frames.wanted(resolve(NAME, root, storage="frames"), folders)[:videos]
-    for name, read in (("folders", partial(files, folders)), ("shards", packed.fetch)):
+    for name, read in (("folders", folders.pictures), ("shards", packed.pictures)):
         Path(MARK + name).exists()
         each(read, records)
     Path(f"{MARK}none").exists()

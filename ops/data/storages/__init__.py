@@ -5,12 +5,12 @@ To add one: write its file, name it in `STORAGES` below and in `ops.names.STORAG
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from ops.data.catalog import DataSource
-from ops.data.decode import FrameError
+from ops.data.decode import FrameError, Pictures
 from ops.data.records import Records, VideoRecord
 from ops.data.storages.checked import Checked, Witness
 from ops.data.storages.frames import FrameFolders
@@ -41,6 +41,14 @@ class Storage(Protocol):
 
         Raises OSError or FrameError if one is not there.
         """
+
+
+@runtime_checkable
+class OfPictures(Storage, Protocol):
+    """A storage of image files, which `--decode_device` may decode elsewhere."""
+
+    def pictures(self, record: VideoRecord, numbers: Sequence[int]) -> Pictures:
+        """The files of these frames, from 1, which rise; of flow in pairs all x, then all y. Raises FrameError."""
 
 
 STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {

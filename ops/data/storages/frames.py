@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ops.data.decode import FrameError, MissingFrameError, decode_group
+from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images, read_files
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import Checked, Witness, witness
@@ -33,10 +33,13 @@ class FrameFolders:
 
     def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
         """See `Storage`."""
+        return MODALITIES[self.modality].group(decode_images(self.pictures(record, numbers)))
+
+    def pictures(self, record: VideoRecord, numbers: Sequence[int]) -> Pictures:
+        """See `OfPictures`."""
         folder = self.root / record.path
         pairs = self.modality == "Flow" and self._in_pairs(folder, numbers[0])
-        paths = [folder / name for name in picture_names(self.template, numbers, pairs)]
-        return MODALITIES[self.modality].group(decode_group(paths, grey=pairs))
+        return read_files([folder / name for name in picture_names(self.template, numbers, pairs)], grey=pairs)
 
     def reason(self, record: VideoRecord, error: FrameError) -> str:
         """See `Storage`."""

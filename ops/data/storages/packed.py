@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ops.data.decode import FrameError, MissingFrameError, decode_images
+from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import Packed, PackedIndex, Shard
 from ops.data.records import Records, VideoRecord, read_list
@@ -57,14 +57,12 @@ class PackedFrames:
 
     def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
         """See `Storage`."""
-        video = self._find(record)
-        names = self._names(video, numbers)
-        pictures = decode_images(names, self._fetch(video, numbers), grey=video.per_frame == 2)
-        return MODALITIES[self.modality].group(pictures)
+        return MODALITIES[self.modality].group(decode_images(self.pictures(record, numbers)))
 
-    def fetch(self, record: VideoRecord, numbers: Sequence[int]) -> list[bytes]:
-        """The files of these frames, which rise; of flow in pairs all x, then all y. Raises FrameError."""
-        return self._fetch(self._find(record), numbers)
+    def pictures(self, record: VideoRecord, numbers: Sequence[int]) -> Pictures:
+        """See `OfPictures`."""
+        video = self._find(record)
+        return Pictures(self._names(video, numbers), self._fetch(video, numbers), grey=video.per_frame == 2)
 
     def reason(self, record: VideoRecord, error: FrameError) -> str:
         """See `Storage`."""
@@ -89,7 +87,7 @@ class PackedFrames:
         """The first, the middle and the last frame, as of folders of frames."""
         n = record.num_frames
         for number in sorted({1, (n + 1) // 2, n}):
-            for data in self.fetch(record, [number]):
+            for data in self.pictures(record, [number]).files:
                 yield len(data), data[:READ]
 
     def _find(self, record: VideoRecord) -> Packed:
@@ -98,7 +96,7 @@ class PackedFrames:
         raise MissingFrameError(f"{record.path} is not in {self.index.file}; tools/pack_frames.py adds what is missing")
 
     def _names(self, video: Packed, numbers: Sequence[int]) -> list[str]:
-        """What errors call the files of these frames, in the order of `fetch`."""
+        """What errors call the files of these frames, in the order of `_fetch`."""
         names = picture_names(self.index.packing.template, numbers, pairs=video.per_frame == 2)
         return [f"{self.root / video.shard.name}: {video.path}/{name}" for name in names]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Tests side by side share the cores: threads of many processes that wait for each other take several times as long.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+# A shell starts what it puts in the background deaf to Ctrl-C, and so would be the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tools import make_demo_dataset  # noqa: E402 (torch must not have looked for GPUs before)
 

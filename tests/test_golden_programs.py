@@ -40,7 +40,7 @@ def test_golden_scores(golden: Path, something: Path, name: str) -> None:
 
 
 def test_grouping_changes_the_released_network_only_and_at_the_users_word(golden: Path, something: Path) -> None:
-    changed = {}
+    changed, views = {}, ["--test_crops=1", "--twice_sample", "--batch_size=4"]
     for name, folder in FOLDERS.items():
         keys = json.loads((golden / "end_to_end" / f"{name}.json").read_text())["keys"]
         weights = something / folder / "ckptbest.pth"
@@ -49,7 +49,7 @@ def test_grouping_changes_the_released_network_only_and_at_the_users_word(golden
         for number, extra in enumerate(([], ["--views_per_forward=2"])):
             saved, result = something / f"{name}{number}.npz", something / f"{name}{number}.json"
             out = ["--save_scores", str(saved), "--result_json", str(result)]
-            evaluate(something, weights, *VIEWS["crops3_twice_full_batch4"], *extra, *out, dataset="something")
+            evaluate(something, weights, *views, *extra, *out, dataset="something")
             scores.append(np.load(saved)["scores"])
             grouping = json.loads(result.read_text())
             assert grouping["batch_size"] == 4

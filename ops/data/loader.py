@@ -1,5 +1,6 @@
 """From clips to batches: which video when, on which process, and how a batch travels to the device."""
 
+import gc
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -251,6 +252,10 @@ def _loader(
     if workers and not undecoded:
         # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
         slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
+    if workers:
+        # A full collection writes to every object it looks at, and so would copy all that workers share with us.
+        gc.collect()
+        gc.freeze()
     travel = partial(alone if batch_size is None else collate, slots=slots)
     loader: DataLoader[Any] = DataLoader(
         dataset,

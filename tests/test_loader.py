@@ -1,5 +1,6 @@
 """Loading: the same samples for any number of workers, a share for every process, batches that travel."""
 
+import gc
 from collections import Counter
 from pathlib import Path
 
@@ -204,3 +205,15 @@ def test_loading_draws_nothing_from_torchs_generator(videos: tuple[Path, list[Vi
     for _ in range(2):
         assert list(loader)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_what_workers_share_is_kept_from_the_collector_as_long_as_they_are_there(
+    videos: tuple[Path, list[VideoRecord]],
+) -> None:
+    gc.unfreeze()
+    loader = train_loader(dataset(videos), 2, workers=1)
+    assert gc.get_freeze_count() > 1000
+    assert next(iter(loader)).clips.shape[0] == 2
+    del loader
+    assert gc.get_freeze_count() == 0
+    assert train_loader(dataset(videos), 2, workers=0) and gc.get_freeze_count() == 0

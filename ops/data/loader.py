@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -252,10 +253,6 @@ def _loader(
     if workers and not undecoded:
         # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
         slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
-    if workers:
-        # A full collection writes to every object it looks at, and so would copy all that workers share with us.
-        gc.collect()
-        gc.freeze()
     travel = partial(alone if batch_size is None else collate, slots=slots)
     loader: DataLoader[Any] = DataLoader(
         dataset,
@@ -271,6 +268,12 @@ def _loader(
         # dropout draws, and the result would depend on the number of workers and on where a run was resumed.
         generator=torch.Generator(),
     )
+    if workers:
+        # While there are workers: a full collection writes to every object it looks at, and so would copy all that
+        # they share with us.
+        gc.collect()
+        gc.freeze()
+        weakref.finalize(loader, gc.unfreeze).atexit = False
     if not undecoded:
         return loader
     return FinishingLoader(

@@ -28,6 +28,15 @@ def test_a_compiled_block_is_equal_and_takes_smaller_batches() -> None:
     equal_when_compiled(block, torch.randn(3, 256, 6, 6).contiguous(memory_format=torch.channels_last))
 
 
+def test_compiled_weights_are_packed_and_so_frozen() -> None:
+    conv = torch.nn.Conv2d(16, 16, 3).eval()
+    compiled, images = Compiled(conv), torch.randn(1, 16, 8, 8)
+    with torch.inference_mode():
+        before = compiled(images).clone()
+        conv.weight.zero_()
+        assert torch.equal(compiled(images), before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fex", ["paper", "off"])
 def test_a_compiled_network_is_equal(fex: str) -> None:

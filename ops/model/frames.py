@@ -52,9 +52,7 @@ def add_over_time(frames: torch.Tensor, other: torch.Tensor, scene: torch.Tensor
 
 
 def _replaced(x: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
-    out = x.clone()
-    out[:, : foreground.shape[1]] = foreground
-    return out
+    return torch.cat((foreground, x[:, foreground.shape[1] :]), dim=1)
 
 
 def _first(x: torch.Tensor, width: int) -> torch.Tensor:

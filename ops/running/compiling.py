@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch._inductor.config as inductor
 from torch import nn
 
 
@@ -18,9 +19,8 @@ class Compiled(nn.Module):
         super().__init__()
         self.network = network
         self.size = 0
-        on_cpu = all(p.device.type == "cpu" for p in network.parameters())
-        # Freezing packs the weights as the CPU's matrix kernels want them.
-        self._compiled = torch.compile(network, dynamic=False, options={"freezing": True} if on_cpu else None)
+        self.freezing = all(p.device.type == "cpu" for p in network.parameters())
+        self._compiled = torch.compile(network, dynamic=False)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Clips (N, T, C, H, W) to scores (N, K)."""
@@ -28,4 +28,7 @@ class Compiled(nn.Module):
         self.size = max(self.size, count)
         if count < self.size:
             clips = torch.cat((clips, clips[-1:].expand(self.size - count, *clips.shape[1:])))  # (size, T, C, H, W)
-        return self._compiled(clips)[:count]
+        # Packs the weights as the CPU's matrix kernels want them, with what is element by element put into the
+        # convolutions. Not as an option of torch.compile: tracing does not see that one, and then nothing is frozen.
+        with inductor.patch(freezing=self.freezing):
+            return self._compiled(clips)[:count]

@@ -23,9 +23,6 @@ def keep_freed_memory() -> bool:
     then paid for again, page by page: a quarter of a ResNet-50's time for four clips on two cores. Returns whether
     this C library knows how; where it does not, nothing changes.
     """
-    # PyTorch looks at this when it first takes memory: then large tensors lie in pages of 2 MiB instead of 4 KiB, where
-    # the system gives such to who asks. A tenth of a ResNet-50's time.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = _of_glibc("mallopt")
     return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, KEPT))
 

@@ -3,6 +3,9 @@
 Legend: `N` videos, `T` segments, `C` channels, `F` foreground channels, `K` output channels, `H W` space, `P = H·W`
 places. In channels-last memory a feature map `(N·T, C, H, W)` is a matrix `(P, C)` a frame ("rows"), some of the
 channels a slice of its columns: a matrix product reads that as it lies.
+
+torch.compile cannot write a product into a part of a tensor without copying the rest, but puts sums and ReLUs into a
+convolution. So, where it compiles, both modules are sums of convolutions, and FE and the shift are one pass each.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from torch.nn import functional as F
 
 from ops.model.fex import FEX
 from ops.model.frames import as_rows, mean_over_time, replace_foreground
-from ops.model.temporal_shift import TemporalShift
+from ops.model.temporal_shift import TemporalShift, shift
 
 
 def add_from_before(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, num_segments: int) -> None:
@@ -29,6 +32,11 @@ def add_from_after(out: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, 
     """Likewise of the frame after; a video's last frame gets nothing."""
     to, of = _neighbours(out, rows, num_segments)
     to[0].baddbmm_(of[1], weight.expand(len(of[1]), *weight.shape))
+
+
+def as_pointwise(weight: torch.Tensor) -> torch.Tensor:
+    """The weights `(K, C, 1, 1)` of the 1x1 convolution that multiplies by `weight` `(C, K)`."""
+    return weight.t()[:, :, None, None]
 
 
 Views = tuple[torch.Tensor, torch.Tensor]
@@ -54,6 +62,8 @@ class FoldedShift(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to `(N·T, K, H, W)`."""
+        if torch.compiler.is_compiling():
+            return F.conv2d(shift(x, self.num_segments, self.fold), as_pointwise(self.weight), self.bias)
         fold, rows = self.fold, as_rows(x.to(self.weight.dtype))
         from_after, from_before, own = self.weight.split((fold, fold, len(self.weight) - 2 * fold))
         out = torch.addmm(self.bias, rows[..., 2 * fold :].flatten(0, 1), own).unflatten(0, rows.shape[:2])
@@ -87,13 +97,16 @@ class FoldedFEX(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to what the layer behind the block makes of that shape."""
         x = x.contiguous(memory_format=torch.channels_last)
-        if self.net is not None:
-            x = x if self.enhancement is None else self.enhancement(x)
-            foreground = self._foreground(x)
-            return self.net(replace_foreground(x, self._fused(F.conv2d(foreground, self.frame, self.bias), foreground)))
-        if self.enhancement is None:
-            return self._fused(F.conv2d(x, self.frame, self.bias), self._foreground(x))
-        attention = self.enhancement.attention(x)  # (N·T, C, 1, 1)
+        if self.enhancement is not None and self.net is None and not torch.compiler.is_compiling():
+            return self._with_attention(x, self.enhancement.attention(x))
+        x = x if self.enhancement is None else self.enhancement(x)
+        foreground = self._foreground(x)
+        frames = F.conv2d(x if self.net is None else foreground, self.frame, self.bias)
+        fused = self._fused(frames, foreground)
+        return fused if self.net is None else self.net(replace_foreground(x, fused))
+
+    def _with_attention(self, x: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
+        """Of x `(N·T, C, H, W)` multiplied by `attention` `(N·T, C, 1, 1)`, which goes into each frame's weights."""
         weights = self.frame.flatten(1).t() * attention.flatten(2)  # (N·T, C, K)
         frames = as_rows(x).new_empty(len(x), *x.shape[2:], len(self.bias))  # (N·T, H, W, K)
         for own, weight, out in zip(as_rows(x), weights, frames, strict=True):
@@ -105,8 +118,12 @@ class FoldedFEX(nn.Module):
 
     def _fused(self, frames: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
         """Adds to `frames` `(N·T, K, H, W)`, in place, what comes by TIM and the scene from `(N·T, F, H, W)`."""
+        moving = self.tim(foreground)  # (N·T, F, H, W)
         scene = self.scene(mean_over_time(foreground, self.num_segments))  # (N, F, H, W)
+        if torch.compiler.is_compiling():
+            scene = F.conv2d(scene, as_pointwise(self.still)).repeat_interleave(self.num_segments, dim=0)
+            return frames + F.conv2d(moving, as_pointwise(self.moving)) - scene
         rows = as_rows(frames)  # of `frames` itself
-        rows.flatten(0, 1).addmm_(as_rows(self.tim(foreground)).flatten(0, 1), self.moving)
+        rows.flatten(0, 1).addmm_(as_rows(moving).flatten(0, 1), self.moving)
         rows.unflatten(0, (-1, self.num_segments)).sub_((as_rows(scene) @ self.still)[:, None])  # (N, T, P, K)
         return frames

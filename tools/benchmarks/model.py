@@ -2,7 +2,8 @@
 
 The plain network has the same settings. The literal form is what the paper's figures say, written down: in float32, in
 planes, eager, in a program that sets nothing. Ours is in the form for evaluation, in memory that is kept; `best` is
-compiled and in bf16 where the hardware has it.
+compiled and in bf16 where the hardware has it. The last rows compare the arithmetic of the plain network with that of a
+large matrix product in the same number format, as far as the hardware goes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import torch
 
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision
-from tools.benchmarks import networks
-from tools.benchmarks.findings import Findings
-from tools.benchmarks.sides import Side, versus
+from tools.benchmarks import networks, sides
+from tools.benchmarks.findings import Findings, Row, row
+from tools.benchmarks.sides import PREFIX, Side, versus
+from tools.complexity import complexity
+
+SIDE = 4096  # of the matrices: large enough that reading them costs nothing beside the arithmetic
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +43,35 @@ def measure(args: argparse.Namespace) -> Findings:
             rows.append(versus(args, name, "ms a clip", side(kind, how), side("plain", how)).row)
     for name, how in (("fp32", "compiled"), ("best", "best")):
         name = f"fex_eval_{name}_vs_literal"
-        sides = {
+        compared = {
             name: (side("fex", how), side("literal", "eager", False)),
             f"{name}, its memory kept too": (side("fex", how), side("literal", "eager", True)),
             # What FEX itself can at most be brought to, at no cost over the network without time.
             f"{name}, the plain network in our place": (side("plain", how), side("literal", "eager", False)),
         }
-        rows += [versus(args, name, "clips/s", ours, theirs).row for name, (ours, theirs) in sides.items()]
+        rows += [versus(args, name, "clips/s", ours, theirs).row for name, (ours, theirs) in compared.items()]
+    for name, how, amp in (("fp32", "compiled", "off"), ("best", "best", "auto")):
+        rows.append(of_the_product(args, f"plain_eval_{name}, as arithmetic", side("plain", how), amp))
     return Findings(rows)
+
+
+def of_the_product(args: argparse.Namespace, name: str, plain: Side, amp: str) -> Row:
+    """Multiply-accumulates a second: the plain network's against a matrix product's."""
+    (network, product), _ = sides.taking_turns((plain, partial(matrix_product, amp)), args.repeats, args.threads)
+    _, macs = complexity(networks.network(args, "plain").to("meta"), args.input_size)
+    return row(
+        PREFIX + name,
+        [args.batch_size * macs / 1e9 / s for s in network],
+        [SIDE**3 / 1e9 / s for s in product],
+        "GMACs/s",
+    )
+
+
+def matrix_product(amp: str) -> Callable[[], Any]:
+    """The product of two square matrices."""
+    dtype = networks.start(amp, kept=True).dtype or torch.float32
+    one, other = torch.randn(2, SIDE, SIDE, dtype=dtype, device=networks.device())
+    return partial(torch.mm, one, other, out=torch.empty_like(one))
 
 
 def evaluation(args: argparse.Namespace, kind: str, amp: str, compiled: bool, kept: bool) -> Callable[[], Any]:

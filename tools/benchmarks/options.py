@@ -22,7 +22,7 @@ from tools.benchmarks.sides import Side
 WAYS = {
     "form": "fast forms, channels last",
     "deploy": "everything folded",
-    "kept": "memory kept, in huge pages",
+    "kept": "memory kept",
     "compile": "--compile",
     "bf16": "--amp bf16",
 }

@@ -136,5 +136,5 @@ class PillowClips(Dataset[tuple[torch.Tensor, int]]):
         ]  # fmt: skip
 
     def _normalised(self, image: Image.Image) -> torch.Tensor:
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (H, W, 3) → (3, H, W)
-        return (pixels.float().div(255) - self.mean) / self.std
+        planes = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (H, W, 3) → (3, H, W)
+        return planes.float().div_(255).sub_(self.mean).div_(self.std)

@@ -7,8 +7,10 @@ import sys
 import pytest
 import torch
 from test_deploy import far, pixels, trained
+from torch import nn
 
 from ops.machine import keep_freed_memory
+from ops.model.folded import FoldedFEX, FoldedShift
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision, Precision
 
@@ -23,9 +25,15 @@ def equal_when_compiled(network: torch.nn.Module, clips: torch.Tensor) -> None:
     assert compiled.size == 3
 
 
-def test_a_compiled_block_is_equal_and_takes_smaller_batches() -> None:
-    block = trained(shake=False, num_segments=1).deploy().get_submodule("base_model.layer2.0.conv1")
-    equal_when_compiled(block, torch.randn(3, 256, 6, 6).contiguous(memory_format=torch.channels_last))
+@pytest.mark.parametrize(("fex", "layer"), [("paper", "layer2.0"), ("paper", "layer2.1"), ("off", "layer1.1")])
+def test_a_compiled_block_is_equal_and_takes_smaller_batches(fex: str, layer: str) -> None:
+    """FEX with FE, FEX without, temporal shift: each with the 1x1 convolution behind it, in clips of two frames."""
+    network = trained(shake=False, num_segments=2, fex=fex).deploy()
+    block = network.get_submodule(f"base_model.{layer}.conv1")
+    assert isinstance(block, FoldedFEX | FoldedShift)
+    channels = block.weight.shape[0] if isinstance(block, FoldedShift) else block.frame.shape[1]
+    clips = torch.randn(3, 2, channels, 6, 6)  # (N, T, C, H, W)
+    equal_when_compiled(nn.Sequential(nn.Flatten(0, 1), block, nn.Unflatten(0, (-1, 2))), clips)
 
 
 def test_compiled_weights_are_packed_and_so_frozen() -> None:

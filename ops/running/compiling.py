@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-import torch._inductor.config as inductor
 from torch import nn
 
 
@@ -11,15 +12,19 @@ class Compiled(nn.Module):
     """`network`, compiled for evaluation, for batches of one size: the first one's.
 
     A smaller batch, as the last one is, is filled up with its last clip, because compiling for another size takes
-    longer than that. So the network must score each clip by itself. What was compiled is kept by torch between runs
-    (in TORCHINDUCTOR_CACHE_DIR).
+    longer than that. So the network must score each clip by itself. The kernels are kept by torch between runs (in
+    TORCHINDUCTOR_CACHE_DIR).
     """
 
     def __init__(self, network: nn.Module) -> None:
+        from torch._inductor import config  # takes a second, which nobody else should pay
+
         super().__init__()
         self.network = network
         self.size = 0
-        self.freezing = all(p.device.type == "cpu" for p in network.parameters())
+        # Freezing packs the weights as the CPU's matrix kernels want them, and puts what is element by element into the
+        # convolutions. Not an option of torch.compile: tracing does not see those, and then nothing is frozen.
+        self._frozen = partial(config.patch, freezing=all(p.device.type == "cpu" for p in network.parameters()))
         self._compiled = torch.compile(network, dynamic=False)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
@@ -28,7 +33,5 @@ class Compiled(nn.Module):
         self.size = max(self.size, count)
         if count < self.size:
             clips = torch.cat((clips, clips[-1:].expand(self.size - count, *clips.shape[1:])))  # (size, T, C, H, W)
-        # Packs the weights as the CPU's matrix kernels want them, with what is element by element put into the
-        # convolutions. Not as an option of torch.compile: tracing does not see that one, and then nothing is frozen.
-        with inductor.patch(freezing=self.freezing):
+        with self._frozen():
             return self._compiled(clips)[:count]

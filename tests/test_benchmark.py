@@ -70,6 +70,10 @@ def test_wrong_options(tmp_path: Path) -> None:
         benchmark.main(["decode", "--videos", str(tmp_path), "--repeats", "0"])
     with pytest.raises(InputError, match="--videos 10 0: each at least 1"):
         benchmark.main(["growth", "--frames", "--crops", "--videos", "10", "0"])
+    with pytest.raises(InputError, match="nope"):  # said by a side's own process
+        benchmark.main(["train", "--arch", "nope", "--repeats", "1"])
+    with pytest.raises(InputError, match="--docs"):
+        performance_page.main(["--docs", str(tmp_path)])
 
 
 @pytest.mark.parametrize(

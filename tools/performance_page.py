@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIR", help="where performance.md stands (docs)")
     docs = parser.parse_args(argv).docs
     page, folder = docs / "performance.md", docs / "performance"
+    if not page.is_file():
+        raise InputError(f"{page}: no such file; --docs names the folder where it stands")
     text = page.read_text(encoding="utf-8")
     write_whole(page, filled(text, folder))
     for _, part, _ in MEASURED.findall(text):

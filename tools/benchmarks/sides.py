@@ -57,16 +57,15 @@ def taking_turns(sides: Sequence[Side], repeats: int, threads: int) -> tuple[lis
     peaks = [0.0 for _ in sides]
     with ExitStack() as stack:
         spawn = get_context("spawn")
-        pools = [
-            stack.enter_context(ProcessPoolExecutor(1, spawn, initializer=_prepare, initargs=(side, threads)))
-            for side in sides
-        ]
+        pools = [stack.enter_context(ProcessPoolExecutor(1, spawn)) for _ in sides]
+        for side, pool in zip(sides, pools, strict=True):
+            pool.submit(_prepare, side, threads).result()
         for turn in range(repeats + WARM_UP):
-            for side, pool in enumerate(pools):
+            for number, pool in enumerate(pools):
                 taken, peak = pool.submit(_timed).result()
-                peaks[side] = max(peaks[side], peak)
+                peaks[number] = max(peaks[number], peak)
                 if turn >= WARM_UP:
-                    seconds[side].append(taken)
+                    seconds[number].append(taken)
     return seconds, peaks
 
 

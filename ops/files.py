@@ -10,7 +10,7 @@ from typing import IO
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file beside `path`, moved to it at the end; after an error there is none, and `path` is as before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
@@ -22,3 +22,9 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file, so that there is either the old one or the whole new one."""
+    with atomic_write(path) as file:
+        file.write(text.encode())

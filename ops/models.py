@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 
+from ops.model.deploy import deploy
 from ops.model.input_stage import FRAMES
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running.checkpoint import load_weights, read_checkpoint
+
+__all__ = ["deploy", "load_model"]
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TSN, dict[str, Any]]:

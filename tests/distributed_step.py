@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ops.model.tsn import TSN, NetworkOptions, build_network
-from ops.running.distributed import Place, joined
+from ops.running.distributed import DistributedContext, join_processes
 from ops.running.engine import Step
 from ops.running.optimizer import build_optimizer
 from ops.running.precision import InPrecision, Precision
@@ -26,22 +26,22 @@ def step_on(network: TSN, model: nn.Module, clips: torch.Tensor, labels: torch.T
     return network.base_model.conv1.weight.detach()
 
 
-def compare(place: Place) -> float:
+def compare(context: DistributedContext) -> float:
     """The relative difference of the movement."""
     torch.manual_seed(0)
     network = build_network(NetworkOptions(5, 4, arch="resnet18", shift=True, dropout=0.0))
     nn.init.normal_(network.classifier.weight)
     alone, start = copy.deepcopy(network), network.base_model.conv1.weight.detach().clone()
     clips, labels = torch.randn(4, 4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
-    share = slice(place.rank, None, place.world_size)
-    precision = Precision(place.device, None)
-    together = step_on(network, place.wrap(InPrecision(network, precision)), clips[share], labels[share])
+    share = slice(context.rank, None, context.world_size)
+    precision = Precision(context.device, None)
+    together = step_on(network, context.wrap(InPrecision(network, precision)), clips[share], labels[share])
     whole = step_on(alone, alone, clips, labels)
     return float((together - whole).norm() / (whole - start).norm())
 
 
 torch.set_default_dtype(torch.float64)
-with joined(None) as here:
-    difference = compare(here)
-    if here.is_main:
+with join_processes(None) as context:
+    difference = compare(context)
+    if context.is_main:
         print(f"difference {difference:.3e}")

@@ -10,6 +10,7 @@ from test_deploy import far, pixels, trained
 from torch import nn
 
 from ops.machine import keep_freed_memory
+from ops.model.deploy import deploy
 from ops.model.folded import FoldedFEX, FoldedShift
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision, Precision
@@ -28,7 +29,7 @@ def equal_when_compiled(network: torch.nn.Module, clips: torch.Tensor) -> None:
 @pytest.mark.parametrize(("fex", "layer"), [("paper", "layer2.0"), ("paper", "layer2.1"), ("off", "layer1.1")])
 def test_a_compiled_block_is_equal_and_takes_smaller_batches(fex: str, layer: str) -> None:
     """FEX with FE, FEX without, temporal shift: each with the 1x1 convolution behind it, in clips of two frames."""
-    network = trained(shake=False, num_segments=2, fex=fex).deploy()
+    network = deploy(trained(shake=False, num_segments=2, fex=fex))
     block = network.get_submodule(f"base_model.{layer}.conv1")
     assert isinstance(block, FoldedFEX | FoldedShift)
     channels = block.weight.shape[0] if isinstance(block, FoldedShift) else block.frame.shape[1]
@@ -48,13 +49,13 @@ def test_compiled_weights_are_packed_and_so_frozen() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fex", ["paper", "off"])
 def test_a_compiled_network_is_equal(fex: str) -> None:
-    network = trained(shake=False, arch="resnet18", num_segments=2, fex=fex).deploy()
+    network = deploy(trained(shake=False, arch="resnet18", num_segments=2, fex=fex))
     equal_when_compiled(network, pixels(network, 64).repeat(2, 1, 1, 1, 1)[:3])
 
 
 def test_weights_of_a_deployed_network_lie_in_the_format_of_the_pass() -> None:
     network = trained(shake=False, num_segments=2)
-    deployed = network.deploy(torch.bfloat16)
+    deployed = deploy(network, torch.bfloat16)
     assert {m.weight.dtype for m in deployed.modules() if isinstance(m, torch.nn.Conv2d)} == {torch.bfloat16}
     clips = pixels(network, 64)
     precision = Precision(torch.device("cpu"), torch.bfloat16)

@@ -10,7 +10,7 @@ import torch
 from test_model import shaken
 from torch import nn
 
-from ops.model.deploy import foldable
+from ops.model.deploy import deploy, foldable
 from ops.model.folded import FoldedFEX
 from ops.model.tsn import TSN, NetworkOptions, build_network
 
@@ -57,7 +57,7 @@ def far(found: torch.Tensor, expected: torch.Tensor) -> float:
 def test_deployed_networks_are_equal(name: str) -> None:
     network = trained(**NETWORKS[name]).double()
     before = copy.deepcopy(network.state_dict())
-    deployed = network.deploy()
+    deployed = deploy(network)
     clips = pixels(network, 49)  # odd sizes on the way
     with torch.inference_mode():
         expected = network(clips)
@@ -71,26 +71,26 @@ def test_in_float32_they_are_as_near_to_the_exact_scores(name: str) -> None:
     network = trained(shake=False, **NETWORKS[name])
     clips = pixels(network, 96)
     with torch.inference_mode():
-        found = network.deploy()(clips)
+        found = deploy(network)(clips)
         assert far(found, network.double()(clips)) <= 1e-5
 
 
 def test_blocks_of_basic_and_bottleneck_networks_are_folded() -> None:
     for arch, alone in (("resnet50", False), ("resnet18", True)):
-        folded = [m for m in trained(arch=arch).deploy().modules() if isinstance(m, FoldedFEX)]
+        folded = [m for m in deploy(trained(arch=arch)).modules() if isinstance(m, FoldedFEX)]
         assert folded and all((m.net is not None) is alone for m in folded)
 
 
 def test_a_convolution_that_something_else_reads_keeps_its_batch_norm() -> None:
     network = trained(arch="timm:resnetv2_18", fex="off", num_segments=2)  # its shortcuts leave before the BatchNorm
     norms = {name for name, m in network.named_modules() if isinstance(m, NORMS)}
-    kept = {name for name, m in network.deploy().named_modules() if isinstance(m, NORMS)}
+    kept = {name for name, m in deploy(network).named_modules() if isinstance(m, NORMS)}
     assert set(foldable(network)) | kept == norms and kept and len(kept) < len(norms)
     clips = pixels(network, 64)
     with torch.inference_mode():
-        assert far(network.double().deploy()(clips), network(clips)) <= 1e-9
+        assert far(deploy(network.double())(clips), network(clips)) <= 1e-9
 
 
 def test_a_deployed_network_has_nothing_to_train() -> None:
-    network = trained().deploy()
+    network = deploy(trained())
     assert not any(p.requires_grad for p in network.parameters())

@@ -14,7 +14,7 @@ from opts import testing_options as read_testing_options
 from opts import training_options
 
 # Each room and the rooms it may import from: data flows one way. Constants without tensors are open to all but archs.
-PLAIN = {"ops.machine", "ops.errors", "ops.files", "ops.names", "archs.names"}
+PLAIN = {"ops.console", "ops.machine", "ops.errors", "ops.files", "ops.names", "archs.names"}
 ROOMS = {
     "archs": set(),
     "ops.data": set(),
@@ -22,6 +22,7 @@ ROOMS = {
     "ops.running": {"ops.model"},
     "ops.evaluation": {"ops.running"},
     "ops.models": {"ops.model", "ops.running"},
+    "ops.programs": {"archs", "ops"},
     "opts": {"ops.data.catalog"},
     "tools": {"archs", "ops", "opts"},
 }

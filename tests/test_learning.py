@@ -11,9 +11,9 @@ from programs import evaluate, train
 from test_programs import interrupt, only_run
 from torch import nn
 
-from main import scaled_rate
 from ops.errors import InputError
 from ops.model.tsn import TSN, NetworkOptions, build_network, options_from_flags
+from ops.programs.training import scaled_rate
 from ops.running.engine import Step, loss_of
 from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer

@@ -11,7 +11,7 @@ from helpers_data import write_videos
 
 from ops.data.clips import ClipOptions, VideoClips
 from ops.data.loader import eval_loader, train_loader, video_loader
-from ops.data.slots import Parcel, Slots
+from ops.data.slots import SlotHandle, Slots
 from ops.data.storages.frames import FrameFolders
 
 OPTIONS = ClipOptions(segments=2, input_size=14, test_mode="twice", crops=3, mirror_labels=tuple(range(20)))
@@ -55,7 +55,7 @@ def test_a_parcel_arrives_as_what_is_made_of_its_tensor() -> None:
     slots = Slots(1, 6)
     slot = write(slots, 4)
     assert slot is not None
-    arrived = pickle.loads(pickle.dumps(Parcel(slots.key, slot, (2, 3), double)))
+    arrived = pickle.loads(pickle.dumps(SlotHandle(slots.key, slot, (2, 3), double)))
     assert arrived.tolist() == [[8] * 3] * 2
 
 

@@ -55,7 +55,7 @@ def test_frames_are_counted_once_and_kept_beside_the_list(mine: Path, monkeypatc
     known = read_index(index_file(data.train_list))
     assert list(known) == [record.path for record in records]
     assert [len(known[path].table.keys) for path in known] == [3, 3, 3, 0]  # type: ignore[union-attr]
-    monkeypatch.setattr(video_index, "look", lambda *_, **__: pytest.fail("looked again"))
+    monkeypatch.setattr(video_index, "probe", lambda *_, **__: pytest.fail("looked again"))
     assert listed(data, open_storage(data), data.train_list) == records
 
 
@@ -89,14 +89,14 @@ def test_a_faulty_video_is_looked_at_again_and_a_broken_index_is_made_anew(
 def test_an_interrupted_look_is_kept_as_far_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         write_video(tmp_path / f"{name}.mp4", 5)
-    original = video_index.look
+    original = video_index.probe
 
     def interrupted(path: str, root: Path) -> video_index.Indexed:
         if path == "c.mp4":
             raise KeyboardInterrupt
         return original(path, root)
 
-    monkeypatch.setattr(video_index, "look", interrupted)
+    monkeypatch.setattr(video_index, "probe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         index_videos(tmp_path / "list.txt", tmp_path, ["a.mp4", "b.mp4", "c.mp4"])
     assert list(read_index(index_file(tmp_path / "list.txt"))) == ["a.mp4", "b.mp4"]
@@ -168,7 +168,7 @@ def test_both_storages_give_the_same_clips(tmp_path: Path) -> None:
     assert vid2img.main(["--videos", str(clips), "--frames", str(tmp_path), "--short_side", "0", "-j", "2"]) == 0
     files = VideoFiles(clips, "pyav")
     for file in vid2img.find_videos(clips):
-        files.known[file.name] = video_index.look(file.name, clips)
+        files.known[file.name] = video_index.probe(file.name, clips)
         n = files.known[file.name].num_frames
         folder, video = VideoRecord(file.stem, n, 0), VideoRecord(file.name, n, 0)
         assert len(list((tmp_path / file.stem).glob("*.jpg"))) == n
@@ -221,12 +221,12 @@ import resource, sys
 from pathlib import Path
 from ops.data.records import VideoRecord
 from ops.data.storages.video import VideoFiles
-from ops.data.video_index import look
+from ops.data.video_index import probe
 root = Path(sys.argv[1])
 storage = VideoFiles(root, "pyav")
 names = sorted(file.name for file in root.iterdir())
 for name in names:
-    storage.known[name] = look(name, root)
+    storage.known[name] = probe(name, root)
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 for count in range(2000):

@@ -22,10 +22,10 @@ from types import ModuleType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
+from ops.files import write_text
 from tools.benchmarks import decode, end2end, growth, loader, model, options, storage, train
 from tools.benchmarks.findings import Findings, machine
 from tools.options import documented_parser
-from tools.vid2img import write_whole
 
 PARTS: dict[str, ModuleType] = {
     each.__name__.rsplit(".", 1)[1]: each for each in (decode, end2end, growth, loader, model, options, storage, train)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         threads = {"threads": args.threads} if "threads" in args else {}  # of the measuring processes
         content = {"machine": machine() | threads, **asdict(findings)}
-        write_whole(args.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(args.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 0
 
 

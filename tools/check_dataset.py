@@ -46,9 +46,8 @@ from ops.data.storages import STORAGES, Storage, listed
 from ops.data.storages.checked import Checked
 from ops.data.storages.video import VideoFiles
 from ops.errors import InputError, reported
-from ops.files import whole
+from ops.files import atomic_write, write_text
 from tools.options import add_jobs, add_root, common_faults, documented_parser
-from tools.vid2img import write_whole
 
 CHUNK = 32  # videos checked by a process at a time
 SHOWN = 20  # errors, and warnings, that are named on the terminal; all are in the report
@@ -192,14 +191,14 @@ def write_report(report: Report, folder: Path, data: DataSource, storage: Storag
         "mirroring": data.mirror,
         "fingerprint": fingerprint(data, storage),
     }
-    write_whole(
+    write_text(
         folder / "report.json",
         json.dumps({**summary, "errors": report.errors, "warnings": report.warnings}, indent=1, ensure_ascii=False)
         + "\n",
     )
     head = [f"{key}: {value}" for key, value in summary.items()]
     found = [f"{kind}: {line}" for kind, lines in found_by_kind(report) for line in lines]
-    write_whole(folder / "report.txt", "".join(f"{line}\n" for line in [*head, "", *found]))
+    write_text(folder / "report.txt", "".join(f"{line}\n" for line in [*head, "", *found]))
     draw_balance(report, data, folder / "balance.png")
     draw_sheet(train, data, storage, folder / "contact_sheet.png")
     print(*head, sep="\n")
@@ -281,7 +280,7 @@ def shorten(text: str, most: int = 40) -> str:
 
 def save(figure: Figure, file: Path) -> None:
     """As PNG. The font lacks some alphabets; it draws boxes then, of which there is nothing to say."""
-    with warnings.catch_warnings(), whole(file) as opened:
+    with warnings.catch_warnings(), atomic_write(file) as opened:
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(opened, format="png", dpi=90)
 

@@ -50,8 +50,9 @@ from ops.data.records import Records
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, reported
-from tools.options import add_jobs, add_look, add_root, common_faults, documented_parser
-from tools.vid2img import find_videos, plan_jobs, read_settings, write_whole
+from ops.files import write_text
+from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
+from tools.vid2img import find_videos, plan_jobs, read_settings
 from tools.video_frames import DISK_FAULTS, Outcome, partial_folder, scale_down, upright_frames
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
@@ -108,7 +109,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--method", default="tvl1", help="tvl1 or dis (tvl1)")
     add("--form", default="pairs", help="pairs or packed (pairs)")
     add("--bound", type=float, default=20.0, metavar="PIXELS", help="the largest motion (20)")
-    add_look(parser)
+    add_frame_format(parser)
     add_jobs(parser)
     args = parser.parse_args(argv)
 
@@ -149,7 +150,7 @@ def write_list(path: Path, records: Records, target: DataSource, outcomes: dict[
     """`path flows label` of the videos that are complete."""
     made = {job.folder: outcome.frames for job, outcome in outcomes.items()}
     counted = [(record, made[target.root / record.path]) for record in records]
-    write_whole(path, "".join(f"{record.path} {count} {record.label}\n" for record, count in counted if count))
+    write_text(path, "".join(f"{record.path} {count} {record.label}\n" for record, count in counted if count))
     print(f"{path}: {sum(count > 0 for _, count in counted)} of {len(records)} videos", file=sys.stderr)
 
 
@@ -200,7 +201,7 @@ def note_settings(flow: Path, wanted: dict[str, object], jobs: Sequence[Job]) ->
         raise InputError(f"{foreign} exists, but no {file} says how it was made: move it away")
     for job in jobs:
         shutil.rmtree(partial_folder(job.folder), ignore_errors=True)
-    write_whole(file, json.dumps(wanted, indent=2) + "\n")
+    write_text(file, json.dumps(wanted, indent=2) + "\n")
 
 
 def finished(job: Job, settings: Settings) -> Outcome | None:

@@ -38,9 +38,10 @@ from ops.data.catalog import CATALOG, DESCRIPTION, read_description
 from ops.data.parallel import in_parallel
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, reported
+from ops.files import write_text
 from tools.official_labels import READERS, Clip, read_official
 from tools.options import add_jobs, add_root, common_faults, documented_parser
-from tools.vid2img import CLASS_FILE, TEMPLATE, write_whole
+from tools.vid2img import CLASS_FILE, TEMPLATE
 
 CHUNK = 256  # folders counted by a process at a time
 SHOWN = 10  # missing videos that are named on the terminal; all are in missing.txt
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     found = look_for(official.lists, media, args.template if args.frames else "", args.jobs)
     if not any(isinstance(result, tuple) for results in found.values() for result in results):
         raise InputError(f"--{key} {media}: {nothing_found(media, official.lists, found)}")
-    write_whole(folder / CLASS_FILE, "".join(f"{name}\n" for name in official.categories))
+    write_text(folder / CLASS_FILE, "".join(f"{name}\n" for name in official.categories))
     for name, clips in official.lists.items():
         split, line, mark = name.partition("_")
         write_list(folder / f"{split}_{kind}{line}{mark}.txt", clips, found[name])
@@ -182,7 +183,7 @@ def write_list(path: Path, clips: Sequence[Clip], found: Sequence[Found]) -> Non
     there = [(clip, result) for clip, result in zip(clips, found, strict=True) if isinstance(result, tuple)]
     lines = (f"{in_list(name)} {f'{count} ' * bool(count)}{clip.label}\n" for clip, (name, count) in there)
     if there:
-        write_whole(path, "".join(lines))
+        write_text(path, "".join(lines))
     else:  # an empty list would be an error wherever it is read
         path.unlink(missing_ok=True)
     print(f"{path}: {len(there)} of {len(clips)} videos", file=sys.stderr)
@@ -199,7 +200,7 @@ def report_missing(file: Path, found: Iterable[Found]) -> int:
     if not missing:
         file.unlink(missing_ok=True)
         return 0
-    write_whole(file, "".join(f"{line}\n" for line in missing))
+    write_text(file, "".join(f"{line}\n" for line in missing))
     shown = [*missing[:SHOWN], "…"] if len(missing) > SHOWN else missing
     print(f"missing or damaged: {len(missing)}, all in {file}", *shown, sep="\n  ", file=sys.stderr)
     return 1
@@ -214,7 +215,7 @@ def note(folder: Path, key: str, value: str) -> None:
     line = [f"{key} = {json.dumps(value, ensure_ascii=False)}"] if value else []
     after = line + before if at is None else before[:at] + line + before[at + 1 :]
     if after != before:
-        write_whole(file, "".join(f"{line}\n" for line in after))
+        write_text(file, "".join(f"{line}\n" for line in after))
 
 
 if __name__ == "__main__":

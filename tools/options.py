@@ -22,7 +22,7 @@ def add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
 
 
-def add_look(parser: argparse.ArgumentParser) -> None:
+def add_frame_format(parser: argparse.ArgumentParser) -> None:
     """How extracted pictures look: --short_side and --quality."""
     add = parser.add_argument
     add("--short_side", type=int, default=256, metavar="PIXELS", help="scale down to this; 0 keeps the size (256)")

@@ -69,7 +69,7 @@ from ops.data.records import VideoRecord
 from ops.data.storages import listed
 from ops.data.storages.frames import FrameFolders
 from ops.errors import InputError, reported
-from ops.files import whole
+from ops.files import atomic_write
 from tools.options import add_root, common_faults, documented_parser
 
 SAMPLED = 16  # videos of which the space that all will take is estimated
@@ -174,7 +174,7 @@ def note_settings(source: Path, root: Path) -> None:
     """Copies what says how the frames were made, for the fingerprint."""
     for name in SETTINGS_FILES:
         if (source / name).is_file():
-            with whole(root / name) as file:
+            with atomic_write(root / name) as file:
                 file.write((source / name).read_bytes())
 
 

@@ -20,10 +20,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
+from ops.files import write_text
 from tools.benchmarks import plots
 from tools.benchmarks.findings import Curve
 from tools.options import documented_parser
-from tools.vid2img import write_whole
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MEASURED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not page.is_file():
         raise InputError(f"{page}: no such file; --docs names the folder where it stands")
     text = page.read_text(encoding="utf-8")
-    write_whole(page, filled(text, folder))
+    write_text(page, filled(text, folder))
     for _, part, _ in MEASURED.findall(text):
         for size, curves in plots.by_size(curves_of(measured(part, folder))).items():
             plots.draw(curves, folder / plots.file_name(part, size))

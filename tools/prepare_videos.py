@@ -47,7 +47,8 @@ from ops.data.records import read_categories
 from ops.data.video_index import Indexed, index_videos
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, reported
-from tools.options import add_jobs, add_look, add_root, common_faults, documented_parser
+from ops.files import write_text
+from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import (
     CLASS_FILE,
     FITS_A_LINE,
@@ -56,9 +57,8 @@ from tools.vid2img import (
     find_videos,
     refuse_shared_folders,
     report,
-    write_whole,
 )
-from tools.video_frames import Look
+from tools.video_frames import FrameFormat
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
@@ -96,7 +96,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of the draw (0)")
     add("--group_by", metavar="REGEX", help="what names a video's recording, in its path")
     add("--storage", default="frames", help="frames, or video: extract nothing (frames)")
-    add_look(parser)
+    add_frame_format(parser)
     add_jobs(parser)
     args = parser.parse_args(argv)
 
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     videos = draw_splits(videos, before, args.val_share, args.seed)
     categories = classes(videos, folder / CLASS_FILE)
 
-    prepare = extract_frames if args.storage == "frames" else look_at_videos
+    prepare = extract_frames if args.storage == "frames" else index_video_files
     counts, failed = prepare(args, folder, root, videos)
     usable = [video for video in videos if counts[video.path]]
     if not usable:
@@ -246,13 +246,13 @@ def extract_frames(
     stems = {video.path: Path(video.path).with_suffix("").as_posix() for video in videos}
     jobs = {v.path: Job(root / v.path, frames / stems[v.path], stems[v.path], v.label) for v in videos}
     refuse_shared_folders(list(jobs.values()))
-    look = Look(args.short_side, args.quality, "{:05d}.jpg")
-    outcomes = extract_jobs(list(jobs.values()), frames, root, look, args.jobs)
+    frame_format = FrameFormat(args.short_side, args.quality, "{:05d}.jpg")
+    outcomes = extract_jobs(list(jobs.values()), frames, root, frame_format, args.jobs)
     report(outcomes)
     return {path: outcomes[job].frames for path, job in jobs.items()}, sum(bool(o.error) for o in outcomes.values())
 
 
-def look_at_videos(
+def index_video_files(
     args: argparse.Namespace, folder: Path, root: Path, videos: Sequence[Video]
 ) -> tuple[dict[str, int], int]:
     """Nothing is extracted; the same as `extract_frames` of the video files themselves."""
@@ -272,7 +272,7 @@ def write_lists(
 ) -> None:
     """category.txt and, for each split, the list of video files and, with `counts`, of folders of frames."""
     label = {name: number for number, name in enumerate(categories)}
-    write_whole(folder / CLASS_FILE, "".join(f"{name}\n" for name in categories))
+    write_text(folder / CLASS_FILE, "".join(f"{name}\n" for name in categories))
     for split in SPLITS:
         chosen = [video for video in videos if video.split == split]
         lists = {f"{split}_videos.txt": [f"{v.path} {label[v.label]}\n" for v in chosen]}
@@ -282,7 +282,7 @@ def write_lists(
             lists[f"{split}_videofolder.txt"] = [f"{s} {counts[v.path]} {label[v.label]}\n" for v, s in pairs]
         for name, lines in lists.items():
             if lines:
-                write_whole(folder / name, "".join(lines))
+                write_text(folder / name, "".join(lines))
             else:
                 (folder / name).unlink(missing_ok=True)
 
@@ -293,7 +293,7 @@ def write_table(file: Path, videos: Sequence[Video]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(video) for video in videos)
-    write_whole(file, text.getvalue())
+    write_text(file, text.getvalue())
 
 
 def describe(args: argparse.Namespace, folder: Path, root: Path) -> None:
@@ -302,12 +302,12 @@ def describe(args: argparse.Namespace, folder: Path, root: Path) -> None:
     storage = f'storage = "{args.storage}"'
     if file.exists():
         text = file.read_text(encoding="utf-8")
-        write_whole(file, re.sub(r"^storage *=.*$", storage, text, count=1, flags=re.MULTILINE))
+        write_text(file, re.sub(r"^storage *=.*$", storage, text, count=1, flags=re.MULTILINE))
         return
     made = {"videos": str(args.videos.resolve()), "seed": args.seed, "val_share": args.val_share}
     made |= {"group_by": args.group_by} if args.group_by else {}
     notes = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in made.items())
-    write_whole(
+    write_text(
         file,
         f"# Made by tools/prepare_videos.py; change what does not suit.\n"
         f"# mirror: none, plain (a mirrored clip keeps its label), swap (left and right change places in the label),\n"

@@ -51,8 +51,9 @@ from ops.data.parallel import in_parallel
 from ops.data.records import read_categories
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, reported
-from tools.options import add_jobs, add_look, common_faults, documented_parser
-from tools.video_frames import Look, Outcome, extract, finished, partial_folder
+from ops.files import write_text
+from tools.options import add_frame_format, add_jobs, common_faults, documented_parser
+from tools.video_frames import FrameFormat, Outcome, extract, finished, partial_folder
 
 SETTINGS_FILE = "extraction.json"
 CLASS_FILE = "category.txt"
@@ -85,7 +86,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--videos", type=Path, required=True, metavar="DIR", help="folder of videos, or one video")
     add("--frames", type=Path, required=True, metavar="DIR", help="where the folders of frames go")
-    add_look(parser)
+    add_frame_format(parser)
     add("--template", default="{:05d}.jpg", help="name of a frame, counted from 1 ({:05d}.jpg)")
     add("--list", type=Path, metavar="FILE", help="write the list file for training here")
     add("--classes", type=Path, metavar="FILE", help="the order of the classes, one name a line")
@@ -113,8 +114,8 @@ def run(args: argparse.Namespace) -> int:
     root = source.parent if source.is_file() else source
     jobs = plan_jobs(find_videos(source), root, args.frames)
     labels = number_classes(jobs, args.classes, args.list) if args.list else {}
-    look = Look(args.short_side, args.quality, args.template)
-    outcomes = extract_jobs(jobs, args.frames, root, look, args.jobs, args.keep_damaged, args.overwrite)
+    frame_format = FrameFormat(args.short_side, args.quality, args.template)
+    outcomes = extract_jobs(jobs, args.frames, root, frame_format, args.jobs, args.keep_damaged, args.overwrite)
     if args.list:
         write_list(args.list, outcomes, labels, with_classes=args.classes is None)
     report(outcomes)
@@ -125,7 +126,7 @@ def extract_jobs(
     jobs: Sequence[Job],
     frames: Path,
     root: Path,
-    look: Look,
+    frame_format: FrameFormat,
     processes: int,
     keep_damaged: bool = False,
     overwrite: bool = False,
@@ -134,11 +135,11 @@ def extract_jobs(
 
     Raises InputError where what is there was made otherwise, or from other videos than those below `root`.
     """
-    prepare_output(frames, {"videos": str(root), **asdict(look)}, jobs, overwrite)
-    outcomes = {job: done for job in jobs if (done := finished(job.folder, look, keep_damaged))}
+    prepare_output(frames, {"videos": str(root), **asdict(frame_format)}, jobs, overwrite)
+    outcomes = {job: done for job in jobs if (done := finished(job.folder, frame_format, keep_damaged))}
     if outcomes:
         print(f"{len(outcomes)} of {len(jobs)} videos were done before", file=sys.stderr)
-    work = partial(extract_job, look=look, keep_damaged=keep_damaged)
+    work = partial(extract_job, frame_format=frame_format, keep_damaged=keep_damaged)
     with closing(in_parallel(work, [job for job in jobs if job not in outcomes], processes)) as made:
         for job, outcome in made:
             outcomes[job] = outcome
@@ -268,7 +269,7 @@ def prepare_output(frames: Path, wanted: dict[str, Any], jobs: Sequence[Job], ov
         if overwrite and job.folder.is_dir():
             shutil.rmtree(job.folder)
     if overwrite or not present:
-        write_whole(file, json.dumps({**wanted, "made_with": f"PyAV {av.__version__}"}, indent=2) + "\n")
+        write_text(file, json.dumps({**wanted, "made_with": f"PyAV {av.__version__}"}, indent=2) + "\n")
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -281,8 +282,8 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise InputError(f"{file} is unreadable ({fault}): remove it and the frames") from None
 
 
-def extract_job(job: Job, look: Look, keep_damaged: bool) -> Outcome:
-    return extract(job.video, job.folder, look, keep_damaged)
+def extract_job(job: Job, frame_format: FrameFormat, keep_damaged: bool) -> Outcome:
+    return extract(job.video, job.folder, frame_format, keep_damaged)
 
 
 def write_list(path: Path, outcomes: dict[Job, Outcome], labels: dict[str, int], with_classes: bool) -> None:
@@ -292,17 +293,9 @@ def write_list(path: Path, outcomes: dict[Job, Outcome], labels: dict[str, int],
         print(f"{path} not written: no video is complete", file=sys.stderr)
         return
     if with_classes:
-        write_whole(path.parent / CLASS_FILE, "".join(f"{name}\n" for name in labels))
-    write_whole(path, "".join(f"{line}\n" for line in lines))
+        write_text(path.parent / CLASS_FILE, "".join(f"{name}\n" for name in labels))
+    write_text(path, "".join(f"{line}\n" for line in lines))
     print(f"{path}: {len(lines)} of {len(outcomes)} videos, {len(labels)} classes", file=sys.stderr)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.partial")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(path)
 
 
 def report(outcomes: dict[Job, Outcome]) -> None:

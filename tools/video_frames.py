@@ -18,7 +18,7 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no use going on with 
 
 
 @dataclass(frozen=True)
-class Look:
+class FrameFormat:
     """What decides how a frame folder looks."""
 
     short_side: int  # pixels; 0 keeps the video's size
@@ -40,7 +40,7 @@ def partial_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
 
 
-def extract(video: Path, folder: Path, look: Look, keep_damaged: bool = False) -> Outcome:
+def extract(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: bool = False) -> Outcome:
     """Make a video's folder of frames: complete under its final name, or not at all.
 
     `keep_damaged` keeps the frames before a damage and notes it in `damaged.txt` beside them. Raises OSError if
@@ -54,9 +54,9 @@ def extract(video: Path, folder: Path, look: Look, keep_damaged: bool = False) -
             for image in upright_frames(video):
                 stop_if_told()
                 count += 1
-                file = partial / look.template.format(count)
-                small = scale_down(image, look.short_side)
-                small.save(file, format="JPEG", quality=look.quality, subsampling="4:2:0")
+                file = partial / frame_format.template.format(count)
+                small = scale_down(image, frame_format.short_side)
+                small.save(file, format="JPEG", quality=frame_format.quality, subsampling="4:2:0")
         except DamageError as fault:
             damage = str(fault)
             if not (keep_damaged and count):
@@ -72,14 +72,14 @@ def extract(video: Path, folder: Path, look: Look, keep_damaged: bool = False) -
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def finished(folder: Path, look: Look, keep_damaged: bool) -> Outcome | None:
+def finished(folder: Path, frame_format: FrameFormat, keep_damaged: bool) -> Outcome | None:
     """The outcome of an earlier run, or None if the video is still to be done."""
     if not folder.is_dir():
         return None
     names = {path.name for path in folder.iterdir()}
     damage = (folder / DAMAGE_NOTE).read_text(encoding="utf-8").strip() if DAMAGE_NOTE in names else ""
     count = len(names - {DAMAGE_NOTE})
-    missing = [name for k in range(1, count + 1) if (name := look.template.format(k)) not in names]
+    missing = [name for k in range(1, count + 1) if (name := frame_format.template.format(k)) not in names]
     if missing or not count:
         return Outcome(error=f"{folder} was changed: no {[*missing, 'frames'][0]}; remove it to make it anew")
     if damage and not keep_damaged:

@@ -44,7 +44,7 @@ def content_of(storage: Storage, record: VideoRecord) -> str:
     """A mark of one video's content; `missing` where a file of it cannot be read."""
     digest = hashlib.sha256(str(record.num_frames).encode())
     try:
-        for size, start in storage.witnesses(record):
+        for size, start in storage.content_samples(record):
             digest.update(str(size).encode())
             digest.update(start)
     except (OSError, FrameError):

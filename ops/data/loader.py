@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ops.data.clips import Sample, Unreadable, VideoClips
-from ops.data.slots import Parcel, Slots
+from ops.data.slots import SlotHandle, Slots
 from ops.errors import InputError
 from ops.machine import keep_freed_memory
 
@@ -192,7 +192,7 @@ def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
         yield item
 
 
-def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) -> Batch | Parcel:
+def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) -> Batch | SlotHandle:
     """A batch of these videos, in a slot if one is free."""
     samples = [item for item in items if isinstance(item, Sample)]
     if slots is None or not samples:
@@ -202,7 +202,7 @@ def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) ->
     slot = slots.post(shape, lambda out: torch.stack(clips, out=out))
     if slot is None:
         return _stacked(items)
-    return Parcel(slots.key, slot, shape, partial(_batch, **_rest(items)))
+    return SlotHandle(slots.key, slot, shape, partial(_batch, **_rest(items)))
 
 
 def _stacked(items: Sequence[Sample | Unreadable]) -> Batch:
@@ -226,7 +226,7 @@ def _batch(clips: torch.Tensor, **others: Any) -> Batch:
     return Batch(clips.movedim(-1, 3), **others)
 
 
-def alone(item: Sample | Unreadable, slots: Slots | None = None) -> Sample | Unreadable | Parcel:
+def collate_single(item: Sample | Unreadable, slots: Slots | None = None) -> Sample | Unreadable | SlotHandle:
     """A video by itself, its views in a slot if one is free."""
     if slots is None or isinstance(item, Unreadable):
         return item
@@ -235,7 +235,7 @@ def alone(item: Sample | Unreadable, slots: Slots | None = None) -> Sample | Unr
     return (
         item
         if slot is None
-        else Parcel(slots.key, slot, clip.shape, partial(_sample, label=item.label, index=item.index))
+        else SlotHandle(slots.key, slot, clip.shape, partial(_sample, label=item.label, index=item.index))
     )
 
 
@@ -253,7 +253,7 @@ def _loader(
     if workers and not undecoded:
         # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
         slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
-    travel = partial(alone if batch_size is None else collate, slots=slots)
+    travel = partial(collate_single if batch_size is None else collate, slots=slots)
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=batch_size,

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ops.errors import InputError
-from ops.files import whole
+from ops.files import atomic_write
 
 FORMAT = 1
 INDEX_FILE = "index.json"
@@ -176,11 +176,11 @@ def write_index(root: Path, packing: Packing, parts: Sequence[Part], number: int
         ),
         strict=True,
     ):
-        with whole(file) as opened:
+        with atomic_write(file) as opened:
             write(opened)
     said = {"format": FORMAT, "packing": asdict(packing), "number": number,
             "videos": len(videos), "files": total, "shards": [asdict(part.shard) for part in parts]}  # fmt: skip
-    with whole(root / INDEX_FILE) as opened:
+    with atomic_write(root / INDEX_FILE) as opened:
         opened.write((json.dumps(said, indent=1) + "\n").encode())
 
 
@@ -194,7 +194,7 @@ def _save_rows(file: Any, total: int, parts: Sequence[Part]) -> None:
 
 def save_part(root: Path, part: Part) -> None:
     """Keeps the rows of a shard beside it, until they are in the index."""
-    with whole(part_file(root, part.shard.name)) as opened:
+    with atomic_write(part_file(root, part.shard.name)) as opened:
         np.savez(
             opened,
             bytes=part.shard.bytes,

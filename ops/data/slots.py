@@ -21,8 +21,8 @@ _pools: weakref.WeakValueDictionary[int, Slots] = weakref.WeakValueDictionary() 
 class Slots:
     """`count` pieces of shared memory of `size` bytes each.
 
-    A worker fills a free one and sends its number (`Parcel`); in the process that made the slots, it is free again as
-    soon as no tensor there uses it. Where none is free, or none is large enough, tensors travel as torch sends them.
+    A worker fills a free one and sends its number (`SlotHandle`); in the process that made the slots, it is free again
+    as soon as no tensor there uses it. Where none is free, or none is large enough, tensors travel as torch sends them.
     """
 
     def __init__(self, count: int, size: int) -> None:
@@ -55,7 +55,7 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class SlotHandle:
     """What a worker sends in place of `make(tensor)`, which the main process then gets: the tensor lies in a slot."""
 
     pool: int

@@ -18,7 +18,7 @@ import numpy as np
 
 from ops.data.parallel import in_parallel
 from ops.data.videofile import DamageError, FrameTable, scan
-from ops.files import whole
+from ops.files import atomic_write
 from ops.machine import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def index_videos(list_file: Path, root: Path, paths: Sequence[str], anew: bool =
     logger.info("looking through %d of %d videos of %s", len(left), len(paths), list_file)
     jobs = usable_cores() if len(left) >= WORTH_PROCESSES else 1
     try:
-        with closing(in_parallel(partial(look, root=root), left, jobs)) as seen:
+        with closing(in_parallel(partial(probe, root=root), left, jobs)) as seen:
             known.update(seen)
     finally:
         if known != before:
@@ -70,7 +70,7 @@ def index_file(list_file: Path) -> Path:
     return list_file.with_name(f"{list_file.name}.index.npz")
 
 
-def look(path: str, root: Path) -> Indexed:
+def probe(path: str, root: Path) -> Indexed:
     """A file's table, or what is wrong with it."""
     file = root / path
     try:
@@ -112,7 +112,7 @@ def write_index(file: Path, known: dict[str, Indexed]) -> None:
         **_flat("steps", [table.steps for table in tables]),
         **_flat("keys", [table.keys for table in tables]),
     }
-    with whole(file) as target:
+    with atomic_write(file) as target:
         np.savez_compressed(target, **arrays)
 
 

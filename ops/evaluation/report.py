@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
-from ops.files import whole
+from ops.files import atomic_write
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """The result as JSON."""
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write((json.dumps(dict(result), indent=1) + "\n").encode())
 
 
@@ -38,7 +38,7 @@ def write_scores(path: Path, predictions: Predictions, categories: Sequence[str]
         "softmax": np.array(predictions.softmax),
         "left_out": np.array(predictions.left_out, dtype=str),
     }
-    with whole(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, **arrays)
 
 
@@ -48,9 +48,9 @@ def write_confusion(folder: Path, confusion: np.ndarray, categories: Sequence[st
     text = io.StringIO(newline="")
     rows = zip(categories, confusion.tolist(), strict=True)
     csv.writer(text).writerows([["true \\ predicted", *categories], *([name, *row] for name, row in rows)])
-    with whole(folder / "confusion_matrix.csv") as file:
+    with atomic_write(folder / "confusion_matrix.csv") as file:
         file.write(text.getvalue().encode())
-    with whole(folder / "confusion_matrix.png") as file:
+    with atomic_write(folder / "confusion_matrix.png") as file:
         _draw(confusion, categories).savefig(file, format="png", dpi=100)
 
 
@@ -80,7 +80,7 @@ def write_challenge(path: Path, paths: Sequence[str], scores: np.ndarray, catego
     """
     best = np.argsort(-scores, axis=1)[:, :top]  # (N, top)
     named = (([categories[c] for c in row] if top == 1 else map(str, row)) for row in best.tolist())
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write("".join(";".join([name, *row]) + "\n" for name, row in zip(paths, named, strict=True)).encode())
 
 

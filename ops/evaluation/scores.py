@@ -14,7 +14,7 @@ from torch import nn
 
 from ops.errors import InputError
 from ops.running.clock import Clock
-from ops.running.distributed import Place
+from ops.running.distributed import DistributedContext
 
 # Frames forwarded at once on one device: enough to keep it busy, few enough to bound the memory.
 FRAMES_AT_ONCE = {"cpu": 64, "cuda": 256}
@@ -42,18 +42,18 @@ class Scores:
     clock: Clock = field(default_factory=Clock)
 
 
-def default_views_per_forward(place: Place, segments: int, mixes_videos: bool) -> int | None:
+def default_views_per_forward(context: DistributedContext, segments: int, mixes_videos: bool) -> int | None:
     """How many views one forward takes: what fits, or None (all of a batch) where grouping changes the result."""
     if mixes_videos:
         return None
-    return max(1, FRAMES_AT_ONCE.get(place.device.type, 64) // segments) * max(1, len(place.gpus))
+    return max(1, FRAMES_AT_ONCE.get(context.device.type, 64) // segments) * max(1, len(context.gpus))
 
 
 @torch.inference_mode()
 def score_videos(
     scorers: Sequence[Scorer],
     videos: Iterable[Any],
-    place: Place,
+    context: DistributedContext,
     batch_size: int,
     on_video: Callable[[int, str], None] = lambda *_: None,
 ) -> Scores:
@@ -72,7 +72,7 @@ def score_videos(
 
     def forward() -> None:
         clips = [v.clip for v in waiting]
-        means = torch.stack([_mean_scores(scorer, clips, place) for scorer in scorers], dim=1)  # (N, scorers, K)
+        means = torch.stack([_mean_scores(scorer, clips, context) for scorer in scorers], dim=1)  # (N, scorers, K)
         rows.extend((v.index, v.label, scores) for v, scores in zip(waiting, means.tolist(), strict=True))
         waiting.clear()
 
@@ -86,8 +86,8 @@ def score_videos(
             forward()
     if waiting:
         forward()
-    rows = sorted(place.gather(rows))
-    unreadable = place.gather(unreadable)
+    rows = sorted(context.gather(rows))
+    unreadable = context.gather(unreadable)
     if not rows:
         raise InputError(f"not one of the {len(unreadable)} videos could be read: check the frames' folder")
     indices, labels, scores = zip(*rows, strict=True)
@@ -95,10 +95,10 @@ def score_videos(
     return Scores(list(by_scorer), torch.tensor(labels), torch.tensor(indices), unreadable, clock)
 
 
-def _mean_scores(scorer: Scorer, clips: list[torch.Tensor], place: Place) -> torch.Tensor:
+def _mean_scores(scorer: Scorer, clips: list[torch.Tensor], context: DistributedContext) -> torch.Tensor:
     """The mean scores (N, K) of the N videos whose views are `clips`, each (V, T, C, H, W)."""
     views = torch.cat(clips)  # (N·V, T, C, H, W)
     pieces = views.split(scorer.views_per_forward or len(views))
-    scores = torch.cat([scorer.model(piece.to(place.device)) for piece in pieces])
+    scores = torch.cat([scorer.model(piece.to(context.device)) for piece in pieces])
     scores = scores if scores.ndim == 2 else scores.mean(dim=1)  # every frame's own (N·V, T, K) to (N·V, K)
     return scores.unflatten(0, (len(clips), -1)).mean(dim=1).cpu()  # (N·V, K) to (N, K)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,16 +19,14 @@ from torch.utils._pytree import tree_leaves
 from ops.model.fex import FEX, TemporalInformationModule
 from ops.model.folded import FoldedFEX, FoldedShift
 from ops.model.temporal_shift import TemporalShift, WithTemporal, is_pointwise
-
-if TYPE_CHECKING:
-    from ops.model.tsn import TSN
+from ops.model.tsn import TSN
 
 CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 WATCHED_SIZE = 224  # pixels: a size that every backbone takes
 
 
 @torch.no_grad()
-def deployed(network: TSN, dtype: torch.dtype | None = None) -> TSN:
+def deploy(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     """A copy of `network` for evaluation only, equal to it to rounding: 1e-5 of the scores in float32.
 
     Every BatchNorm that is alone in reading a convolution's result is folded into the convolution, and each FEX block
@@ -75,17 +73,17 @@ def foldable(network: TSN) -> dict[str, str]:
     Found by watching one forward pass without numbers: the BatchNorm reads what the convolution gave, and nothing
     else does.
     """
-    ghost = copy.deepcopy(network).to("meta")
+    meta_copy = copy.deepcopy(network).to("meta")
     shape = (1, network.options.num_segments, network.input_stage.channels, WATCHED_SIZE, WATCHED_SIZE)
     with _Readers() as readers, torch.no_grad():
-        for name, module in ghost.named_modules():
+        for name, module in meta_copy.named_modules():
             layer = module.net if isinstance(module, WithTemporal) else module
             if isinstance(layer, CONVOLUTIONS):
                 module.register_forward_hook(partial(readers.produced, name + ".net" * (layer is not module)))
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.register_forward_pre_hook(partial(readers.enter, name))
                 module.register_forward_hook(readers.leave)
-        ghost(torch.zeros(shape, device="meta"))
+        meta_copy(torch.zeros(shape, device="meta"))
     return readers.alone()
 
 

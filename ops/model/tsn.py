@@ -14,7 +14,6 @@ from torch import nn
 
 from archs.backbone import Backbone, build_backbone
 from ops.errors import InputError
-from ops.model.deploy import deployed
 from ops.model.fex import FEX
 from ops.model.fex_released import ReleasedFEX
 from ops.model.input_stage import InputStage, adapt_first_convolution, input_channels
@@ -125,10 +124,6 @@ class TSN(nn.Module):
         scores = self.new_fc(self.base_model(frames))  # (N·T, K)
         scores = scores.unflatten(0, (-1, self.options.segments("layer4")))  # (N, T, K)
         return scores if self.options.consensus_type == "identity" else scores.mean(dim=1)
-
-    def deploy(self, dtype: torch.dtype | None = None) -> TSN:
-        """A copy for evaluation alone, the fastest form of the same network (see `ops.model.deploy`)."""
-        return deployed(self, dtype)
 
     def train(self, mode: bool = True) -> TSN:
         """Training mode; the backbone's frozen BatchNorms (partial BN, `freeze_backbone`) stay in evaluation mode."""

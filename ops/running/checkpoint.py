@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ops.errors import InputError
-from ops.files import whole
+from ops.files import atomic_write
 from ops.model.input_stage import adapted_kernels
 from ops.model.tsn import TSN
 from ops.running.published import is_mmaction, published_dataset, published_network, rename_published
@@ -62,7 +62,7 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` to `path` through a temporary file, so that a crash leaves the former one whole."""
-    with whole(path) as file:
+    with atomic_write(path) as file:
         torch.save({"format": FORMAT, **content}, file)
 
 

@@ -22,7 +22,7 @@ MOST_WORKERS = 16  # that one process takes by itself: some 10,000 frames a seco
 
 
 @dataclass(frozen=True)
-class Place:
+class DistributedContext:
     """This process's device and rank. `gpus`: what DataParallel spreads over when there is one process."""
 
     device: torch.device
@@ -97,7 +97,7 @@ class Place:
         return [item for part in parts for item in part]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Until all processes are context."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -114,8 +114,8 @@ class Place:
 
 
 @contextmanager
-def joined(gpus: list[int] | None) -> Iterator[Place]:
-    """This process's place: under torchrun one of several, else alone with `gpus` (None: all there are)."""
+def join_processes(gpus: list[int] | None) -> Iterator[DistributedContext]:
+    """This process's context: under torchrun one of several, else alone with `gpus` (None: all there are)."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield _alone(gpus)
@@ -134,20 +134,20 @@ def joined(gpus: list[int] | None) -> Iterator[Place]:
     # Hours, because processes that test meet only at the end, each after its own share.
     patience = timedelta(hours=4)
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience, device_id=device if on_gpu else None)
-    place = Place(device, dist.get_rank(), world_size)
-    yield place
+    context = DistributedContext(device, dist.get_rank(), world_size)
+    yield context
     # Together, for in torch 2.6 gloo may hang in the next call when another process, with less to do, has left.
-    place.wait()
+    context.wait()
     # Not after an error: the other processes may be waiting in a collective; this one's end lets torchrun end them.
     dist.destroy_process_group()
 
 
-def _alone(gpus: list[int] | None) -> Place:
+def _alone(gpus: list[int] | None) -> DistributedContext:
     count = torch.cuda.device_count()
     if wrong := [g for g in gpus or [] if not 0 <= g < count]:
         raise InputError(f"--gpus {' '.join(map(str, wrong))}: this machine has {count} GPUs, numbered from 0")
     chosen = tuple(range(count) if gpus is None else gpus)
     if not chosen:
-        return Place(torch.device("cpu"))
+        return DistributedContext(torch.device("cpu"))
     torch.cuda.set_device(chosen[0])
-    return Place(torch.device("cuda", chosen[0]), gpus=chosen)
+    return DistributedContext(torch.device("cuda", chosen[0]), gpus=chosen)

@@ -18,7 +18,7 @@ from torch import nn
 
 from ops.errors import InputError
 from ops.running.clock import Clock
-from ops.running.distributed import Place
+from ops.running.distributed import DistributedContext
 
 
 def count_top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
@@ -66,10 +66,10 @@ class Meters(Clock):
         self._behind = len(labels)
         self.videos += len(labels)
 
-    def statistics(self, place: Place) -> dict[str, float]:
+    def statistics(self, context: DistributedContext) -> dict[str, float]:
         """Means over the videos of all processes, accuracies in percent; raises InputError if there was none."""
         self._read()
-        loss, top1, top5, videos, skipped = place.sum([self.loss, self.top1, self.top5, self.videos, self.skipped])
+        loss, top1, top5, videos, skipped = context.sum([self.loss, self.top1, self.top5, self.videos, self.skipped])
         if videos == 0:
             raise InputError(
                 f"no readable video in the whole pass ({skipped:.0f} unreadable): check the frames' folder"
@@ -162,7 +162,7 @@ def train_one_epoch(
     model: nn.Module,
     loader: Iterable[Any],
     step: Step,
-    place: Place,
+    context: DistributedContext,
     on_batch: Callable[[int, Meters], None] = lambda *_: None,
 ) -> dict[str, float]:
     """Trains on every batch of `loader` once; `on_batch(number, meters)` is called after each."""
@@ -171,20 +171,22 @@ def train_one_epoch(
     for number, batch in enumerate(meters.timed(loader)):
         meters.skipped += len(batch.unreadable)
         if not len(batch):
-            if place.world_size > 1:  # the other processes wait for this one's gradient
+            if context.world_size > 1:  # the other processes wait for this one's gradient
                 raise InputError(
                     f"a process's whole batch is unreadable; the first of it: {batch.unreadable[0].reason}"
                 )
             continue
-        batch = batch.to(place.device)
+        batch = batch.to(context.device)
         meters.add(*step(model, batch.clips[:, 0], batch.labels))  # training has one view a video
         on_batch(number, meters)
     step.finish()
-    return meters.statistics(place)
+    return meters.statistics(context)
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, loader: Iterable[Any], criterion: nn.Module, place: Place) -> dict[str, float]:
+def validate(
+    model: nn.Module, loader: Iterable[Any], criterion: nn.Module, context: DistributedContext
+) -> dict[str, float]:
     """Loss and accuracy over `loader`, which yields each process its own share: every video counts once."""
     model.eval()
     meters = Meters()
@@ -192,7 +194,7 @@ def validate(model: nn.Module, loader: Iterable[Any], criterion: nn.Module, plac
         meters.skipped += len(batch.unreadable)
         if not len(batch):
             continue
-        batch = batch.to(place.device)
+        batch = batch.to(context.device)
         scores = model(batch.clips[:, 0])
         meters.add(loss_of(criterion, scores, batch.labels), scores, batch.labels)
-    return meters.statistics(place)
+    return meters.statistics(context)

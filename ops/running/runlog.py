@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -19,25 +18,9 @@ import torch
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ops.files import whole
+from ops.files import atomic_write
 
 logger = logging.getLogger(__name__)
-
-
-def start_logging() -> None:
-    """One handler, on the main process: progress goes to standard error, results are printed by the programs."""
-    is_main = os.environ.get("RANK", "0") == "0"  # torchrun's; known before the processes have met
-    root = logging.getLogger()
-    if not any(isinstance(handler, _Console) for handler in root.handlers):
-        root.addHandler(_Console())
-    root.setLevel(logging.INFO if is_main else logging.ERROR)
-
-
-class _Console(logging.Handler):
-    """Lines on standard error, above the progress bar if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def environment() -> dict[str, Any]:
@@ -104,7 +87,7 @@ class RunLog:
         writer = csv.DictWriter(text, fieldnames=list(row))
         writer.writeheader()
         writer.writerows(self.rows)
-        with whole(self.table) as file:
+        with atomic_write(self.table) as file:
             file.write(text.getvalue().encode())
         for name, value in values.items():
             if value is not None:

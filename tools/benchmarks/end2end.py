@@ -24,8 +24,9 @@ from ops.data.loader import Batch, EpochSampler, train_loader, video_loader
 from ops.data.records import VideoRecord
 from ops.data.storages.frames import FrameFolders
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
+from ops.model.deploy import deploy
 from ops.running.clock import Clock
-from ops.running.distributed import Place
+from ops.running.distributed import DistributedContext
 from ops.running.engine import Step, train_one_epoch
 from ops.running.optimizer import build_optimizer
 from ops.running.precision import InPrecision
@@ -62,11 +63,11 @@ def measure(args: argparse.Namespace) -> Findings:
         records = write_videos(root, args.videos, FRAMES, SIZES[args.size], quality=75)
         train, test = (made_clips(args, root, records, mode) for mode in ("train", "test"))
         sides = ours(args, train, test), literal(args, train, test)
-        place = Place(networks.device())
+        context = DistributedContext(networks.device())
         return Findings(
             [
-                *compare(args, "train", sides, lambda side: trained(side, place)),
-                *compare(args, "test", sides, lambda side: tested(args, side, place)),
+                *compare(args, "train", sides, lambda side: trained(side, context)),
+                *compare(args, "test", sides, lambda side: tested(args, side, context)),
             ]
         )
 
@@ -112,20 +113,20 @@ def literal(args: argparse.Namespace, train: VideoClips, test: VideoClips) -> Si
     return Side(network, step, PillowBatches(args, train), PillowVideos(args, test))
 
 
-def trained(side: Side, place: Place) -> tuple[int, Clock]:
+def trained(side: Side, context: DistributedContext) -> tuple[int, Clock]:
     """A pass of training: its clips and its times."""
-    found = train_one_epoch(side.network, side.training, side.step, place)
+    found = train_one_epoch(side.network, side.training, side.step, context)
     return int(found["videos"]), Clock(found["seconds"] * found["waiting_percent"] / 100, found["seconds"])
 
 
 @torch.inference_mode()
-def tested(args: argparse.Namespace, side: Side, place: Place) -> tuple[int, Clock]:
+def tested(args: argparse.Namespace, side: Side, context: DistributedContext) -> tuple[int, Clock]:
     """A pass of testing: its clips and its times."""
     network = side.network.eval()
     if isinstance(network, InPrecision):
-        network = network.network.deploy()  # type: ignore[operator]
-    views = default_views_per_forward(place, args.num_segments, mixes_videos=False)
-    found = score_videos([Scorer(network, views)], side.testing, place, batch_size=1)
+        network = deploy(network.network)  # type: ignore[arg-type]
+    views = default_views_per_forward(context, args.num_segments, mixes_videos=False)
+    found = score_videos([Scorer(network, views)], side.testing, context, batch_size=1)
     return 2 * len(found.labels), found.clock
 
 

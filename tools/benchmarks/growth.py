@@ -33,8 +33,9 @@ from ops.data.storages import listed, open_storage
 from ops.data.transforms import test_views
 from ops.errors import InputError
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
+from ops.model.deploy import deploy
 from ops.names import TEST_CROPS
-from ops.running.distributed import Place
+from ops.running.distributed import DistributedContext
 from ops.running.precision import InPrecision
 from tools.benchmarks import networks, sides
 from tools.benchmarks.findings import Curve, Findings
@@ -111,21 +112,21 @@ def _crops(args: argparse.Namespace, crops: int, kind: str) -> Side:
 def testing(args: argparse.Namespace, kind: str, crops: int) -> Callable[[], Any]:
     """One video's crops, cut and scored by a network that is made ready here."""
     precision = networks.start("off", kept=True)
-    network = networks.network(args, kind).eval().deploy(precision.dtype)
-    place = Place(networks.device())
-    at_once = default_views_per_forward(place, args.num_segments, network.options.mixes_videos)
+    network = deploy(networks.network(args, kind).eval(), precision.dtype)
+    context = DistributedContext(networks.device())
+    at_once = default_views_per_forward(context, args.num_segments, network.options.mixes_videos)
     options = ClipOptions(args.num_segments, args.input_size, crops=crops)
     height = options.scale_size
     noise = torch.Generator().manual_seed(0)
     frames = torch.randint(  # (T, H, W, 3), 4:3
         0, 256, (args.num_segments, height, height * 4 // 3, 3), dtype=torch.uint8, generator=noise
     ).permute(0, 3, 1, 2)  # (T, 3, H, W)
-    return partial(_score, Scorer(InPrecision(network, precision), at_once), place, frames, options)
+    return partial(_score, Scorer(InPrecision(network, precision), at_once), context, frames, options)
 
 
-def _score(scorer: Scorer, place: Place, frames: torch.Tensor, options: ClipOptions) -> torch.Tensor:
+def _score(scorer: Scorer, context: DistributedContext, frames: torch.Tensor, options: ClipOptions) -> torch.Tensor:
     views = test_views(frames, options.crops, options.scale_size, options.input_size)  # (V, T, 3, H, W)
-    return score_videos([scorer], [Sample(views, 0, 0)], place, 1).scores[0]
+    return score_videos([scorer], [Sample(views, 0, 0)], context, 1).scores[0]
 
 
 def of_lists(sizes: Sequence[int], asked: int) -> list[Curve]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ops.model.deploy import deploy
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision
 from tools.benchmarks import networks, sides
@@ -83,7 +84,7 @@ def evaluation(args: argparse.Namespace, kind: str, amp: str, compiled: bool, ke
     literally = kind == "literal"
     precision = networks.start(amp, kept)
     network = networks.network(args, "fex" if literally else kind).eval()
-    network = networks.literal_form(network) if literally else network.deploy(precision.dtype)
+    network = networks.literal_form(network) if literally else deploy(network, precision.dtype)
     model: torch.nn.Module = InPrecision(network, precision)
     return partial(forward, Compiled(model) if compiled else model, networks.clips(args))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ops.model.deploy import deploy
 from ops.running.compiling import Compiled
 from ops.running.precision import InPrecision, has_bf16
 from tools.benchmarks import networks, sides
@@ -54,7 +55,7 @@ def evaluation(args: argparse.Namespace, ways: tuple[str, ...]) -> Callable[[], 
     precision = networks.start("bf16" if "bf16" in ways else "off", kept="kept" in ways)
     network = networks.network(args, "fex").eval()
     if "deploy" in ways:
-        network = network.deploy(precision.dtype)
+        network = deploy(network, precision.dtype)
     elif "form" not in ways:
         network = networks.literal_form(network)
     model: torch.nn.Module = InPrecision(network, precision)

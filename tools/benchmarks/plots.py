@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
-from ops.files import whole
+from ops.files import atomic_write
 from tools.benchmarks.findings import Curve
 
 COLOURS = ("#b3621a", "#3a64a8", "#2f7a4d", "#8567b5")
@@ -55,7 +55,7 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
             _plot(axes, unit, group)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
-    with Image.open(drawn) as image, whole(file) as opened:  # without a date or the names of programs
+    with Image.open(drawn) as image, atomic_write(file) as opened:  # without a date or the names of programs
         image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(opened, format="PNG", optimize=True)
 
 

@@ -12,7 +12,7 @@ import torch
 from ops.data.catalog import DataSource
 from ops.data.decode import FrameError, Pictures
 from ops.data.records import Records, VideoRecord
-from ops.data.storages.checked import Checked, Witness
+from ops.data.storages.checked import Checked, ContentSample
 from ops.data.storages.frames import FrameFolders
 from ops.data.storages.packed import PackedFrames
 from ops.data.storages.video import VideoFiles
@@ -36,7 +36,7 @@ class Storage(Protocol):
     def check(self, record: VideoRecord, decode: bool) -> Checked:
         """Whether all is there that the list promises and, with `decode`, whether every frame can be decoded."""
 
-    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
+    def content_samples(self, record: VideoRecord) -> Iterator[ContentSample]:
         """Few files whose content stands for the video's, to tell two videos apart.
 
         Raises OSError or FrameError if one is not there.

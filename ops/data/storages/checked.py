@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 READ = 1 << 20  # bytes of a file
-Witness = tuple[int, bytes]  # a file's size, and its first `READ` bytes
+ContentSample = tuple[int, bytes]  # a file's size, and its first `READ` bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Checked:
     remark: str = ""
 
 
-def witness(file: Path) -> Witness:
+def content_sample(file: Path) -> ContentSample:
     """Of a file. Raises OSError."""
     with file.open("rb") as opened:
         return file.stat().st_size, opened.read(READ)

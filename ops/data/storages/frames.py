@@ -9,7 +9,7 @@ import torch
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images, read_files
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.records import Records, VideoRecord, read_list
-from ops.data.storages.checked import Checked, Witness, witness
+from ops.data.storages.checked import Checked, ContentSample, content_sample
 from ops.errors import InputError
 
 DECODED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
@@ -71,12 +71,12 @@ class FrameFolders:
                 return Checked(n, str(error), remark)
         return Checked(n, remark=remark)
 
-    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
+    def content_samples(self, record: VideoRecord) -> Iterator[ContentSample]:
         """The first, the middle and the last frame."""
         n = record.num_frames
         for names in self.file_names(record, sorted({1, (n + 1) // 2, n})):
             for name in names:
-                yield witness(self.root / record.path / name)
+                yield content_sample(self.root / record.path / name)
 
     def file_names(self, record: VideoRecord, numbers: Sequence[int]) -> list[list[str]]:
         """The files of each of these frames: one, or of flow a pair. Raises OSError if flow's folder cannot be read."""

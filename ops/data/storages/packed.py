@@ -15,7 +15,7 @@ from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_imag
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import Packed, PackedIndex, Shard
 from ops.data.records import Records, VideoRecord, read_list
-from ops.data.storages.checked import READ, Checked, Witness
+from ops.data.storages.checked import READ, Checked, ContentSample
 from ops.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class PackedFrames:
         more = video.num_frames > n
         return Checked(n, remark=f"{self.root / video.shard.name} holds more than the {n} frames of the list" * more)
 
-    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
+    def content_samples(self, record: VideoRecord) -> Iterator[ContentSample]:
         """The first, the middle and the last frame, as of folders of frames."""
         n = record.num_frames
         for number in sorted({1, (n + 1) // 2, n}):

@@ -14,8 +14,8 @@ import torch
 from ops.data import videofile
 from ops.data.decode import FrameError
 from ops.data.records import Records, VideoRecord, read_list
-from ops.data.storages.checked import Checked, Witness, witness
-from ops.data.video_index import Indexed, index_videos, look
+from ops.data.storages.checked import Checked, ContentSample, content_sample
+from ops.data.video_index import Indexed, index_videos, probe
 from ops.data.videofile import DamageError, FrameTable
 from ops.errors import InputError
 
@@ -65,7 +65,7 @@ class VideoFiles:
 
     def check(self, record: VideoRecord, decode: bool) -> Checked:
         """See `Storage`; the file itself is asked, not what is known of it."""
-        found = look(record.path, self.root)
+        found = probe(record.path, self.root)
         if found.table is None:
             return Checked(0, f"{self.root / record.path}: {found.fault}")
         if decode:
@@ -78,9 +78,9 @@ class VideoFiles:
                 return Checked(count, fault)
         return Checked(found.num_frames)
 
-    def witnesses(self, record: VideoRecord) -> Iterator[Witness]:
+    def content_samples(self, record: VideoRecord) -> Iterator[ContentSample]:
         """The file."""
-        yield witness(self.root / record.path)
+        yield content_sample(self.root / record.path)
 
 
 def choose_decoder(name: str) -> Decoder:

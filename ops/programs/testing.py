@@ -1,0 +1,277 @@
+"""What `test_models.py` does once its options are known: score every video by every member, combine, report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ops.data.catalog import DataSource, resolve
+from ops.data.clips import ClipOptions, VideoClips
+from ops.data.fingerprint import differences, fingerprint
+from ops.data.gpu_decode import chosen_device
+from ops.data.loader import readable, video_loader
+from ops.data.opposites import reversed_labels
+from ops.data.records import UNLABELLED, Records
+from ops.data.storages import Storage, listed, open_storage
+from ops.errors import InputError
+from ops.evaluation.ensemble import Predictions, combine, read_scores
+from ops.evaluation.metrics import accuracies
+from ops.evaluation.report import check_writable, write_challenge, write_confusion, write_result, write_scores
+from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
+from ops.model.deploy import deploy
+from ops.model.tsn import TSN, build_network, network_options
+from ops.running import checkpoint as files
+from ops.running.compiling import Compiled
+from ops.running.distributed import DistributedContext, join_processes
+from ops.running.precision import InPrecision, Precision, choose_precision
+from ops.running.runlog import Progress, environment
+
+logger = logging.getLogger("fexnet")
+
+
+@dataclass
+class Member:
+    """One of --weights: a network with the videos and views it is tested on, or the scores that a file had."""
+
+    weights: str
+    coefficient: float
+    facts: dict[str, Any]
+    predictions: Predictions | None = None
+    data: DataSource | None = None
+    storage: Storage | None = None
+    records: Records | None = None
+    options: ClipOptions | None = None
+    scorer: Scorer | None = None
+
+
+def run(args: argparse.Namespace) -> None:
+    """Builds every member, scores every video, reports."""
+    outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file) if f]
+    check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
+    with join_processes(args.gpus) as context:
+        plain = resolve(args.dataset, args.root_dataset)
+        categories = plain.categories
+        members = [build_member(args, index, plain, context) for index in range(len(args.weights))]
+        refuse_what_needs_labels(args, members)
+        start = time.perf_counter()
+        for together in passes(members):
+            score(args, together, context)
+        if context.is_main:
+            report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
+
+
+def build_member(args: argparse.Namespace, index: int, plain: DataSource, context: DistributedContext) -> Member:
+    """The network or the scores of --weights number `index`."""
+    weights, coefficient = args.weights[index], chosen(args.coeff, index, 1.0)
+    if weights.endswith(".npz"):
+        saved = read_scores(Path(weights), plain.categories)
+        saved = saved.first(args.max_num) if args.max_num > 0 else saved
+        logger.info("%s: scores of %d videos", weights, len(saved.paths))
+        return Member(weights, coefficient, {}, saved.as_probabilities() if args.softmax else saved)
+    checkpoint = files.read_checkpoint(Path(weights))
+    files.refuse_other_classes(checkpoint, plain.family, plain.categories)
+    if args.add_se and not checkpoint.network.get("add_se"):
+        raise InputError(f"--add_se: {weights} has no squeeze-and-excitation; leave the flag out")
+    network = build(checkpoint, chosen(args.test_segments, index)).to(context.device)
+    given, modality = chosen(args.test_list, index), network.options.modality
+    data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_of(args, modality))
+    storage = open_storage(data, args.decoder)
+    with context.main_first():  # which may look through all videos, and keep what it finds
+        records = listed(data, storage, data.val_list, unlabelled_too=True)
+    records = records[: args.max_num if args.max_num > 0 else None]
+    options = view_options(args, checkpoint, network)
+    precision = choose_precision(args.amp, context.device)
+    model: nn.Module = InPrecision(network if args.no_deploy else deploy(network, precision.dtype), precision)
+    if args.compile:
+        refuse_to_compile(network, context)
+        model = Compiled(model)
+    at_once = args.views_per_forward
+    if at_once is None:
+        at_once = default_views_per_forward(context, options.segments, network.options.mixes_videos)
+    facts = describe(args, precision, network, options, at_once, context)
+    facts["data"] = fingerprint(data, storage)
+    compared = {key: mark for key, mark in facts["data"].items() if not (key == "val" and args.test_list)}
+    for difference in differences(checkpoint.training.get("data", {}), compared):
+        logger.warning("%s: trained on other data: %s", weights, difference)
+    logger.info("%s", network.describe())
+    logger.info("testing %s on %d videos of %s", weights, len(records), data.name)
+    logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("network", "data")))
+    scorer = Scorer(context.spread(model), at_once)
+    return Member(weights, coefficient, facts, None, data, storage, records, options, scorer)
+
+
+def refuse_to_compile(network: TSN, context: DistributedContext) -> None:
+    """InputError where --compile would give other scores, or work on one GPU of several."""
+    if network.options.mixes_videos:
+        raise InputError("--compile: the released network's scores depend on the size of a batch; leave it out")
+    if len(context.gpus) > 1:
+        raise InputError("--compile: works on one GPU a process; give --gpus 0, or start a process a GPU with torchrun")
+
+
+def storage_of(args: argparse.Namespace, modality: str) -> str | None:
+    """--storage; flow is not in video files, whatever a member beside it reads."""
+    return "frames" if modality == "Flow" and args.storage == "video" else args.storage
+
+
+def chosen(values: Sequence[Any] | None, index: int, default: Any = None) -> Any:
+    """A member's own of comma-separated values, or the one that is for all."""
+    return default if not values else values[index if len(values) > 1 else 0]
+
+
+def build(checkpoint: files.Checkpoint, segments: int | None) -> TSN:
+    """The network that the checkpoint describes, with its weights, for `segments` frames a clip (None: its own)."""
+    options = network_options(checkpoint.network)
+    if segments:
+        options = replace(options, num_segments=segments)
+    network = build_network(options)
+    files.load_weights(network, checkpoint)
+    return network
+
+
+def view_options(args: argparse.Namespace, checkpoint: files.Checkpoint, network: TSN) -> ClipOptions:
+    """Which views of a video are taken."""
+    modes = {"dense": args.dense_sample, "twice": args.twice_sample, "ten_sparse": args.ten_clip_sparse}
+    return ClipOptions(
+        segments=network.options.num_segments,
+        modality=network.options.modality,
+        input_size=args.input_size or checkpoint.input_size,
+        test_mode=next((mode for mode, chosen in modes.items() if chosen), "uniform"),
+        sparse_clips=args.ten_clip_count,
+        crops=args.test_crops,
+        full_res=args.full_res,
+        reverse_time=args.reverse_time,
+    )
+
+
+def describe(
+    args: argparse.Namespace,
+    precision: Precision,
+    network: TSN,
+    options: ClipOptions,
+    views_at_once: int | None,
+    context: DistributedContext,
+) -> dict[str, Any]:
+    """What is evaluated and how, as it is printed and stays with the result."""
+    clips = {"uniform": 1, "twice": 2, "ten_sparse": options.sparse_clips, "dense": 10}[options.test_mode]
+    return {
+        "network": network.name,
+        "clips": clips,
+        "crops": options.crops,
+        "views": clips * options.crops,
+        "segments": options.segments,
+        "sampling": options.test_mode,
+        "crop_size": options.scale_size if options.full_res else options.input_size,
+        "short_side": options.scale_size,
+        "reverse_time": options.reverse_time,
+        "batch_size": args.batch_size,
+        "views_per_forward": views_at_once or "all of a batch",
+        "devices": context.devices,
+        "amp": precision.name,
+        "deployed": not args.no_deploy,
+        "compiled": args.compile,
+    }
+
+
+def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]) -> None:
+    """Without labels there are predictions and nothing else; an InputError where the options want otherwise."""
+    if not any(lacks_labels(member) for member in members):
+        return
+    if args.report:
+        raise InputError(f"--report {args.report}: the videos have no labels, and so no confusion matrix; leave it out")
+    if not (args.csv_file or args.save_scores):
+        raise InputError(
+            "the videos have no labels: nothing can be scored; --csv_file or --save_scores takes predictions"
+        )
+
+
+def lacks_labels(member: Member) -> bool:
+    """Whether a video's class is not known."""
+    known_of = member.predictions or member.records
+    return known_of is not None and bool((known_of.labels == UNLABELLED).any())
+
+
+def passes(members: Sequence[Member]) -> list[list[Member]]:
+    """Those members together that see the same clips of the same videos: these are read once."""
+    groups: dict[Any, list[Member]] = {}
+    for member in members:
+        if member.data is not None:
+            groups.setdefault((member.data.val_list, member.data.root, member.options), []).append(member)
+    return list(groups.values())
+
+
+def score(args: argparse.Namespace, members: Sequence[Member], context: DistributedContext) -> None:
+    """Every video's mean scores by every one of `members`, who see the same clips."""
+    storage, records, options = members[0].storage, members[0].records, members[0].options
+    assert storage is not None and records is not None and options is not None
+    device = chosen_device(args.decode_device, context.device, storage)
+    clips = VideoClips(records, storage, "test", options, device)
+    loader = video_loader(clips, context.workers(args.workers), context.rank, context.world_size)
+    scorers = [member.scorer for member in members if member.scorer is not None]
+    with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:
+        videos = readable(loader, args.bad_frames)
+        scores = score_videos(scorers, videos, context, args.batch_size, progress.update)
+    waiting = scores.clock.waiting_percent
+    logger.info("tested in %.1f s, %.0f %% of it waiting for data", scores.clock.total, waiting)
+    for video in scores.unreadable:
+        logger.warning("left out: %s: %s", video.path, video.reason)
+    paths, left_out = [records[i].path for i in scores.indices.tolist()], [video.path for video in scores.unreadable]
+    for member, values in zip(members, scores.scores, strict=True):
+        found = Predictions(member.weights, paths, scores.labels, values, left_out=tuple(left_out))
+        member.predictions = found.as_probabilities() if args.softmax else found
+        member.facts["waiting_percent"] = round(waiting, 1)
+
+
+def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequence[str], seconds: float) -> None:
+    """Prints the accuracies and writes what the options ask for."""
+    all_predictions = [member.predictions for member in members if member.predictions is not None]
+    together = combine(all_predictions, [member.coefficient for member in members])
+    result = accuracies(together.scores, together.labels)[0] if together.labelled else {}
+    if args.reverse_time and together.labelled:
+        result |= partner_accuracy(together, reversed_labels(categories))
+    counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
+    if len(members) > 1 and together.labelled:
+        for member, predictions in zip(members, all_predictions, strict=True):
+            own = accuracies(predictions.scores, predictions.labels)[0]
+            member.facts |= own
+            print(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
+    print(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
+    print(in_words(result) if result else "no labels: predictions are written, nothing is scored")
+    if args.result_json:
+        write_result(Path(args.result_json), {**result, **counts, **provenance(args, members), "seconds": seconds})
+    if args.report:
+        write_confusion(Path(args.report), accuracies(together.scores, together.labels)[1], categories)
+    if args.csv_file:
+        top = 5 if args.dataset == "somethingv2" else 1
+        write_challenge(Path(args.csv_file), together.paths, together.scores.numpy(), categories, top)
+    if args.save_scores:
+        write_scores(Path(args.save_scores), together, categories)
+
+
+def in_words(result: dict[str, float]) -> str:
+    """The accuracies on one line."""
+    return "  ".join(f"{name} {value:.2f} %" for name, value in result.items())
+
+
+def provenance(args: argparse.Namespace, members: Sequence[Member]) -> dict[str, Any]:
+    """What stays with a result: of one network its own facts, of an ensemble those of each member."""
+    shared = {"dataset": args.dataset, "environment": environment()}
+    if len(members) == 1:
+        return {**members[0].facts, **shared, "weights": members[0].weights}
+    own = [{"weights": m.weights, "coefficient": m.coefficient, **m.facts} for m in members]
+    return {**shared, "weights": args.weights, "softmax": args.softmax, "members": own}
+
+
+def partner_accuracy(predictions: Predictions, partners: Sequence[int | None]) -> dict[str, float]:
+    """How many percent of the videos, played backwards, were taken for the class that is theirs in reverse."""
+    expected = torch.tensor([-1 if partner is None else partner for partner in partners])[predictions.labels]
+    known = expected >= 0
+    hits = (predictions.scores.argmax(dim=1) == expected)[known]
+    return {"reverse_partner": 100 * hits.double().mean().item()} if known.any() else {}

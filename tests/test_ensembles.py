@@ -17,6 +17,7 @@ import test_models
 from ops.data.clips import VideoClips
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions, combine
+from ops.programs import testing
 from opts import testing_options as read_testing_options
 
 
@@ -108,8 +109,8 @@ def test_saved_scores_stand_for_their_network(run: Run, tmp_path: Path, monkeypa
         run(name)
         (tmp_path / "s.npz").rename(tmp_path / f"{name}.npz")
     mixed = run("a,flow.npz", "--coeff=1,3")["saved"]["scores"]
-    monkeypatch.setattr(test_models, "build_network", None)  # no network is built from here
-    monkeypatch.setattr(test_models, "VideoClips", None)
+    monkeypatch.setattr(testing, "build_network", None)  # no network is built from here
+    monkeypatch.setattr(testing, "VideoClips", None)
     saved = run("a.npz,flow.npz", "--coeff=1,3")
     assert np.abs(saved["saved"]["scores"] - whole).max() < 1e-6 and np.abs(mixed - whole).max() < 1e-6
     assert saved["videos"] == 12

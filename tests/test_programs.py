@@ -23,6 +23,7 @@ import main
 from ops.data.records import read_list
 from ops.errors import InputError
 from ops.running.checkpoint import newest_own
+from ops.running.runlog import RunLog
 from opts import run_name, training_options
 
 SHIFT = ("--shift", "--npb")
@@ -69,7 +70,7 @@ def test_a_run_and_its_test_leave_what_is_promised(demo: Path) -> None:
 
 def interrupt(demo: Path, when: str, *flags: str) -> None:
     """Trains, and is stopped in the second epoch: `before` or `after` its line in the table is written."""
-    real_add, calls = main.RunLog.add, []
+    real_add, calls = RunLog.add, []
 
     def stopping_add(*arguments: object) -> None:
         calls.append(arguments)
@@ -80,7 +81,7 @@ def interrupt(demo: Path, when: str, *flags: str) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(main.RunLog, "add", stopping_add)
+        patch.setattr(RunLog, "add", stopping_add)
         train(demo, *flags)
 
 

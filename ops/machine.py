@@ -23,9 +23,14 @@ def prepare_process() -> None:
 
 
 def wait_passively() -> None:
-    """Lets OpenMP's threads sleep while they wait for work, unless the user has set how they wait."""
+    """Lets OpenMP's threads sleep soon when they wait for work, unless the user has set how they wait.
+
+    By default they spin for milliseconds, and so take the cores from the loader's processes and from other programs.
+    GNU OpenMP's own short wait, that it takes where it knows of too few cores, costs a program alone 2 to 5 % and
+    halves the time of two side by side; no wait at all costs 5 to 20 % alone.
+    """
     if not any(variable in os.environ for variable in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
-        os.environ["GOMP_SPINCOUNT"] = "0"
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def keep_freed_memory() -> bool:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from ops.machine import wait_passively
+
 # Bit for bit, and two processes on one machine: that is tested on the CPU. test_cuda.py looks for GPUs itself.
 VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Tests side by side share the cores: threads of many processes that wait for each other take several times as long.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+wait_passively()
 # A shell starts what it puts in the background deaf to Ctrl-C, and so would be the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -13,7 +13,7 @@ cd "$(dirname "$0")"
 activate() { . scripts/environment.sh; }  # in a function, so that it does not see this script's arguments
 activate
 
-found=$(python - "$weights" <<'PY'
+found=$(PYTHONIOENCODING=utf-8 python - "$weights" <<'PY'
 import sys
 from pathlib import Path
 from ops.errors import reported

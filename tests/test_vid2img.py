@@ -19,6 +19,7 @@ from programs import python
 
 from ops.errors import InputError
 from tools import vid2img
+from tools.video_frames import partial_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / "tools" / "vid2img.py"
@@ -206,6 +207,51 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     assert tool(tmp_path / "v", frames, "--short_side", 20) == 0
 
 
+def test_videos_that_moved_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for k, name in enumerate(("a/one", "a/two")):
+        make_video(tmp_path / "v" / f"{name}.mp4", 3 + k)
+    assert tool(tmp_path / "v", tmp_path / "f", "--short_side", 32) == 0
+    (tmp_path / "v").rename(tmp_path / "w")
+    make_video(tmp_path / "w" / "a" / "new.mp4", 2)
+    capsys.readouterr()
+    assert tool(tmp_path / "w", tmp_path / "f", "--short_side", 32) == 0
+    said = capsys.readouterr().err
+    assert f"in {tmp_path / 'w'} now" in said and "2 of 3 videos were done before" in said
+    settings = json.loads((tmp_path / "f" / "extraction.json").read_text())
+    assert settings["videos"] == str(tmp_path / "w") and settings["short_side"] == 32 and "PyAV" in settings["made_with"]
+    make_video(tmp_path / "u" / "a" / "one.mp4", 5)  # of another length
+    said = refusal(tmp_path / "u", tmp_path / "f", "--short_side", 32)
+    assert "does not show" in said and "Give another folder for --frames, or --overwrite" in said
+    make_video(tmp_path / "t" / "a" / "one.mp4", 3, noise=True)  # of other pictures
+    assert "does not show" in refusal(tmp_path / "t", tmp_path / "f", "--short_side", 32)
+    make_video(tmp_path / "s" / "a" / "three.mp4", 3)
+    assert "none of them has frames there" in refusal(tmp_path / "s", tmp_path / "f", "--short_side", 32)
+
+
+def test_a_mistaken_folder_of_which_nothing_was_made_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "one.mp4").write_text("no video")
+    assert tool(tmp_path / "v", tmp_path / "f") == 1
+    make_video(tmp_path / "w" / "two.mp4", 2)
+    assert tool(tmp_path / "w", tmp_path / "f") == 0
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "字" * 85, "short"])
+def test_temporary_folders_have_names_that_any_file_system_takes(tmp_path: Path, name: str) -> None:
+    partial = partial_folder(tmp_path / name)
+    assert partial.parent == tmp_path and partial.name.startswith(".") and partial.name.endswith(".partial")
+    assert len(os.fsencode(partial.name)) <= 143 and partial != partial_folder(tmp_path / f"{name[:-1]}y")
+
+
+def test_what_is_no_video_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(tmp_path / "v" / "one.mp4", 2)
+    for name in ("notes.txt", "moving.gif", ".hidden.mp4"):
+        (tmp_path / "v" / name).touch()
+    assert tool(tmp_path / "v", tmp_path / "f") == 0
+    said = capsys.readouterr().err
+    assert "3 files passed over" in said and "moving.gif" in said and "1 hidden" in said
+
+
 def test_foreign_or_changed_folders_are_not_trusted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_video(tmp_path / "v" / "one.mp4", 3)
     frames = tmp_path / "f"
@@ -276,6 +322,7 @@ def test_damaged_tail_is_kept_only_on_request(tmp_path: Path, capsys: pytest.Cap
         (["v/a.mp4", "v/c/b.mp4"], ["--list", "l.txt"], "v/a.mp4"),
         (["v/c/b.mp4", "category.txt"], ["--list", "l.txt"], "category.txt"),
         (["v/c/b.mp4", "category.txt"], ["--list", "l.txt", "--classes", "category.txt"], "'c'"),
+        (["v/train/a.mp4", "v/val/b.mp4"], ["--list", "l.txt"], "train and val look like splits"),
         (["v/c/b.mp4", "twice.txt"], ["--list", "l.txt", "--classes", "twice.txt"], "twice.txt:2"),
         (["v/a\nb.mp4"], ["--list", "l.txt"], "line break"),
         (["v/c/a .mp4"], ["--list", "l.txt"], "begin or end with a space"),

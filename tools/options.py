@@ -16,10 +16,15 @@ def documented_parser(text: str | None) -> argparse.ArgumentParser:
     )
 
 
+def default_root() -> str:
+    """Where data sets live unless --root_dataset says otherwise."""
+    return os.environ.get("FEXNET_DATASETS", "dataset")
+
+
 def add_root(parser: argparse.ArgumentParser) -> None:
     """--root_dataset."""
-    root = os.environ.get("FEXNET_DATASETS", "dataset")
-    parser.add_argument("--root_dataset", default=root, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
+    where = "where data sets live (FEXNET_DATASETS)"
+    parser.add_argument("--root_dataset", default=default_root(), metavar="DIR", help=where)
 
 
 def add_frame_format(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +42,9 @@ def add_jobs(parser: argparse.ArgumentParser, what: str = "videos at a time") ->
 def common_faults(args: argparse.Namespace) -> list[str]:
     """What is wrong with those of the options above that a tool has."""
     faults = []
-    if getattr(args, "short_side", 0) < 0:
+    if (getattr(args, "short_side", None) or 0) < 0:
         faults.append(f"--short_side {args.short_side}: pixels, or 0 to keep the size")
-    if not 1 <= getattr(args, "quality", 1) <= 100:
+    if (quality := getattr(args, "quality", None)) is not None and not 1 <= quality <= 100:
         faults.append(f"--quality {args.quality}: between 1 and 100")
     if args.jobs < 1:
         faults.append(f"--jobs {args.jobs}: at least 1")

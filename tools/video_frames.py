@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
@@ -14,6 +17,7 @@ from ops.data.parallel import stop_if_told
 from ops.data.videofile import DamageError, frames, upright
 
 DAMAGE_NOTE = "damaged.txt"
+LONGEST = 100  # bytes of a name that is taken as it is; file systems have limits from 143 on
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no use going on with other videos
 
 
@@ -36,8 +40,10 @@ class Outcome:
 
 
 def partial_folder(folder: Path) -> Path:
-    """Where frames are gathered until `folder` is complete."""
-    return folder.with_name(f".{folder.name}.partial")
+    """Where frames are gathered until `folder` is complete. A long name would be too long with what is added to it."""
+    name = os.fsencode(folder.name)
+    short = folder.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()[:32]
+    return folder.with_name(f".{short}.partial")
 
 
 def extract(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: bool = False) -> Outcome:
@@ -54,9 +60,7 @@ def extract(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: 
             for image in upright_frames(video):
                 stop_if_told()
                 count += 1
-                file = partial / frame_format.template.format(count)
-                small = scale_down(image, frame_format.short_side)
-                small.save(file, format="JPEG", quality=frame_format.quality, subsampling="4:2:0")
+                save_frame(image, partial / frame_format.template.format(count), frame_format)
         except DamageError as fault:
             damage = str(fault)
             if not (keep_damaged and count):
@@ -91,6 +95,12 @@ def upright_frames(video: Path) -> Iterator[Image.Image]:
     """Every frame of a video as an upright RGB image, in order of display. Raises DamageError (see `videofile`)."""
     for frame in frames(video):
         yield Image.fromarray(upright(frame))
+
+
+def save_frame(image: Image.Image, file: Path | IO[bytes], frame_format: FrameFormat) -> None:
+    """Writes a frame as the JPEG file that it is in a folder of frames."""
+    small = scale_down(image, frame_format.short_side)
+    small.save(file, format="JPEG", quality=frame_format.quality, subsampling="4:2:0")
 
 
 def scale_down(image: Image.Image, short_side: int) -> Image.Image:

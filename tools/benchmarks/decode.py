@@ -22,7 +22,7 @@ from ops.data.sampling import val_indices
 from ops.data.storages.video import decode_pyav, decode_torchcodec, torchcodec_fault
 from ops.data.videofile import FrameTable, frames, scan
 from tools.benchmarks.findings import Findings, Row, in_turns, row
-from tools.vid2img import find_videos
+from tools.video_folders import find_videos
 
 FRAMES = 8
 

@@ -9,8 +9,11 @@ import av
 import numpy as np
 import pytest
 from helpers_data import picture, write_frames
+from made_videos import write_video
 from PIL import Image
 
+from ops.data.catalog import resolve
+from ops.data.storages import listed, open_storage
 from ops.errors import InputError
 from tools import extract_flow
 
@@ -87,6 +90,69 @@ def test_going_on_makes_only_what_is_missing(data: Path, capsys: pytest.CaptureF
     assert not (flow / ".a b.partial").exists()
     with pytest.raises(InputError, match="other settings"):
         extract(*flags, "--bound", "10")
+
+
+def test_flow_of_other_videos_is_refused(data: Path, tmp_path: Path) -> None:
+    """Of the same names and numbers of frames."""
+    for name, pixels in (("a b", moving(4, 1, 1)), ("d", moving(3, 1, 1))):
+        write_frames(tmp_path / "other" / name, pixels)
+    flags = ("--flow", data / "flow", "--method", "dis")
+    extract("--frames", data / "demo" / "frames", *flags)
+    with pytest.raises(InputError, match=r"made of .*demo/frames, not of .*other: give another --flow"):
+        extract("--frames", tmp_path / "other", *flags)
+    settings = data / "flow" / "flow.json"
+    (data / "demo" / "frames").rename(data / "moved")
+    settings.write_text(settings.read_text().replace("demo/frames", "moved"))  # the remedy
+    assert extract("--frames", data / "moved", *flags) == 1
+    settings.write_text("{")
+    with pytest.raises(InputError, match=r"flow.json is unreadable .*move its folder away"):
+        extract("--frames", data / "moved", *flags)
+
+
+def test_a_data_set_without_validation_and_with_another_template(data: Path) -> None:
+    demo = data / "demo"
+    for frame in sorted((demo / "frames").rglob("*.jpg")):
+        frame.rename(frame.with_name(f"img_{frame.name}"))
+    (demo / "dataset.toml").write_text('template = "img_{:05d}.jpg"\n')
+    (demo / "val_videofolder.txt").rename(demo / "test_videofolder.txt")
+    assert extract("demo", "--root_dataset", data, "--method", "dis") == 1
+    assert (demo / "train_videofolder_flow.txt").read_text() == "a b 3 0\n"
+    assert (demo / "test_videofolder_flow.txt").read_text() == "d 2 1\n"
+    assert not (demo / "val_videofolder_flow.txt").exists()
+    source = resolve("demo", data, modality="Flow")
+    storage = open_storage(source)
+    for record in listed(source, storage, source.train_list):
+        assert storage.read(record, [1, record.num_frames]).shape[:2] == (2, 2)
+
+
+def test_no_list_of_no_videos_is_left(data: Path) -> None:
+    (data / "demo" / "val_videofolder.txt").write_text("c 1 1\n")
+    (data / "demo" / "val_videofolder_flow.txt").write_text("of 1 0\n")  # an earlier one
+    assert extract("demo", "--root_dataset", data, "--method", "dis") == 1
+    assert not (data / "demo" / "val_videofolder_flow.txt").exists()
+
+
+def test_what_is_passed_over_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = data / "demo" / "frames"
+    (frames / "d" / "thumb.jpg").touch()
+    (frames / "d" / "notes.txt").touch()
+    write_frames(frames / "e", [picture(1), picture(2)])
+    (frames / "e" / "00001.jpg").rename(frames / "e" / "00000.jpg")
+    extract("--frames", frames, "--flow", data / "flow", "--method", "dis")
+    said = capsys.readouterr().err
+    assert "passed over: 1 folder without a 00001.jpg: e; 3 .jpg, 1 .txt" in said
+    assert len(list((data / "flow" / "d").glob("flow_x_*"))) == 2
+    (data / "videos").mkdir()
+    write_video(data / "videos" / "v.mp4", 3)
+    (data / "videos" / "moving.gif").touch()
+    extract("--videos", data / "videos", "--flow", data / "flow 2", "--method", "dis")
+    assert "moving.gif" in capsys.readouterr().err
+
+
+def test_a_long_name(tmp_path: Path) -> None:
+    write_video(tmp_path / "videos" / f"{'x' * 250}.mp4", 3)
+    assert extract("--videos", tmp_path / "videos", "--flow", tmp_path / "flow", "--method", "dis") == 0
+    assert len(list((tmp_path / "flow" / ("x" * 250)).iterdir())) == 4
 
 
 def test_a_damaged_frame_leaves_nothing_behind_and_the_others_go_on(

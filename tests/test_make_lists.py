@@ -154,6 +154,57 @@ def test_another_template(tmp_path: Path) -> None:
     assert lines(tmp_path, "jester", "val_videofolder.txt") == ["12 5 0"]
 
 
+def test_a_template_noted_by_hand_stays_and_is_taken(tmp_path: Path) -> None:
+    download(tmp_path, "jester")
+    for picture in sorted((tmp_path / "media").rglob("*.jpg")):
+        picture.rename(picture.with_name(f"img_{picture.stem}.jpg"))
+    own = tmp_path / "dataset" / "jester"
+    own.mkdir(parents=True)
+    (own / "dataset.toml").write_text('template = "img_{:05d}.jpg"\n')
+    assert run(tmp_path, "jester") == 0
+    assert lines(tmp_path, "jester", "val_videofolder.txt") == ["12 5 0"]
+    assert resolve("jester", tmp_path / "dataset").template == "img_{:05d}.jpg"
+    (own / "dataset.toml").write_text('template = "img.jpg"\n')
+    with pytest.raises(InputError, match=r"dataset.toml: template = 'img.jpg': a JPEG file name with one number"):
+        run(tmp_path, "jester")
+
+
+@pytest.mark.parametrize(("dataset", "kind"), [("kinetics", "videos"), ("jester", "frames")])
+def test_media_in_folders_of_splits(tmp_path: Path, dataset: str, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    download(tmp_path, dataset)
+    expected = (VIDEOS | FRAMES)[dataset][1]
+    for split, folder in (("train", "train"), ("val", "Validation"), ("test", "test")):
+        for line in expected.get(split, []):
+            path = line.rsplit(" ", 1 if kind == "videos" else 2)[0]
+            (tmp_path / "media" / folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "media" / path).rename(tmp_path / "media" / folder / path)
+    assert run(tmp_path, dataset) == 0
+    assert "in its folders Validation, " in capfd.readouterr().err
+    name = "videos" if kind == "videos" else "videofolder"
+    assert lines(tmp_path, dataset, f"val_{name}.txt") == [f"Validation/{line}" for line in expected["val"]]
+    assert lines(tmp_path, dataset, f"train_{name}.txt") == [f"train/{line}" for line in expected["train"]]
+
+
+def test_what_is_there_instead_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    media = download(tmp_path, "something") / "media"
+    for number in range(1, 5):
+        (media / "2" / f"{number:05d}.jpg").rename(media / "2" / f"frame{number}.png")
+    (media / "1" / "Thumbs.db").touch()
+    (media / "1" / "flow_x_00001.jpg").touch()
+    assert run(tmp_path, "something") == 1
+    said = capfd.readouterr().err
+    assert "2: has no frame like 00001.jpg, but 4 .png, such as frame1.png" in said
+    assert "passed over in folders of frames, as not named like 00001.jpg: 4 .png, 1 .db, 1 .jpg" in said
+
+    media = download(tmp_path / "v2", "somethingv2") / "media"
+    (media / "77.webm").rename(media / "77.mxf")
+    (media / "78.webm").rename(media / "78")
+    assert run(tmp_path / "v2", "somethingv2") == 1
+    missing = lines(tmp_path / "v2", "somethingv2", "missing.txt")
+    assert missing[0].startswith("77: missing, but 77.mxf is there (not read: `ffmpeg")
+    assert missing[1].startswith("78: missing, but 78 is there (of what kind is not known")
+
+
 @pytest.mark.parametrize(
     ("dataset", "file", "text", "words"),
     [
@@ -198,5 +249,9 @@ def test_wrong_options(tmp_path: Path) -> None:
         run(tmp_path, "demo")
     with pytest.raises(InputError, match=r"hmdb: has no official files \(did you mean hmdb51\?\).*--frames .*no such"):
         run(tmp_path, "hmdb", media="frames")
+    with pytest.raises(InputError, match=r"--template: names frames; --videos has none"):
+        run(tmp_path, "hmdb51", "--template", "x{}.jpg")
+    with pytest.raises(InputError, match=r"my_videos: has no official files.*tools/prepare_videos.py makes"):
+        run(tmp_path, "my_videos")
     done = python("tools/make_lists.py", "jester", "--labels", str(tmp_path))
     assert done.returncode == 2 and done.stderr == "error: give one of --frames DIR and --videos DIR\n"

@@ -218,7 +218,9 @@ def test_videos_that_moved_are_the_same(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert f"in {tmp_path / 'w'} now" in said and "2 of 3 videos were done before" in said
     settings = json.loads((tmp_path / "f" / "extraction.json").read_text())
-    assert settings["videos"] == str(tmp_path / "w") and settings["short_side"] == 32 and "PyAV" in settings["made_with"]
+    assert (
+        settings["videos"] == str(tmp_path / "w") and settings["short_side"] == 32 and "PyAV" in settings["made_with"]
+    )
     make_video(tmp_path / "u" / "a" / "one.mp4", 5)  # of another length
     said = refusal(tmp_path / "u", tmp_path / "f", "--short_side", 32)
     assert "does not show" in said and "Give another folder for --frames, or --overwrite" in said
@@ -236,7 +238,7 @@ def test_a_mistaken_folder_of_which_nothing_was_made_is_forgotten(tmp_path: Path
     assert tool(tmp_path / "w", tmp_path / "f") == 0
 
 
-@pytest.mark.parametrize("name", ["x" * 250, "字" * 85, "short"])
+@pytest.mark.parametrize("name", ["x" * 250, "字" * 85, "short"], ids=["ascii", "cjk", "short"])
 def test_temporary_folders_have_names_that_any_file_system_takes(tmp_path: Path, name: str) -> None:
     partial = partial_folder(tmp_path / name)
     assert partial.parent == tmp_path and partial.name.startswith(".") and partial.name.endswith(".partial")

@@ -8,14 +8,15 @@ What is written. Flow k leads from frame k to frame k + 1, so that n frames have
 right (x) and downwards (y), in pixels, is cut off at --bound and stored as grey values: -bound is 0, no motion is
 128, +bound is 255. --form pairs: flow_x_00001.jpg and flow_y_00001.jpg; packed: 00001.jpg with x in the red and y
 in the green channel. For a data set, train_videofolder_flow.txt and val_videofolder_flow.txt are written beside
-its lists, with the numbers of flow frames.
+its lists (of a test list too), with the numbers of flow frames; files are named as its dataset.toml says.
 
 How. --method tvl1 is what published networks were trained on (Zach, Pock, Bischof 2007; OpenCV with its contrib
 modules); dis (Kroeger et al. 2016) is many times faster and coarser. Frames are scaled down to --short_side first.
 
 Interruption and damage. A folder is filled under the name .<name>.partial and renamed when complete; the same
-command again continues. flow.json keeps the settings; others are refused in the same place. A video that cannot be
-read, or has one frame only, is reported and leaves nothing behind; the others go on, and the exit status is 1.
+command again continues. flow.json keeps the settings and the folder of the videos or frames; others are refused in the
+same place. A video that cannot be read, or has one frame only, is reported and leaves nothing behind; the others go
+on, and the exit status is 1. What is no video, or no frame, is counted.
 
 Exit status: 0 all complete, 1 some failed, 2 wrong input, 130 interrupted.
 """
@@ -29,7 +30,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -52,7 +54,8 @@ from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, reported
 from ops.files import write_text
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
-from tools.vid2img import find_videos, plan_jobs, read_settings
+from tools.vid2img import name_fault, numbered, plan_jobs, read_settings
+from tools.video_folders import PassedOver, find_videos
 from tools.video_frames import DISK_FAULTS, Outcome, partial_folder, scale_down, upright_frames
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
@@ -76,11 +79,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A video, or a folder of `frames` frames, and the folder that its flow goes to."""
+    """A video, or a folder of `frames` frames, and the folder that its flow goes to; `template` names files in both."""
 
     source: Path
     folder: Path
     frames: int = 0  # 0: a video
+    template: str = TEMPLATE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.dataset:
             return of_data_set(args, settings)
         jobs = jobs_of_videos(args) if args.videos else jobs_of_frames(args)
-        return finish(run(jobs, args.flow, settings, args.jobs))
+        source = {"videos": str((args.videos or args.frames).resolve())}
+        return finish(run(jobs, args.flow, settings, args.jobs, source))
     except OSError as fault:
         raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
 
@@ -136,10 +141,14 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     """The flow of a data set's frames, and the lists of it."""
     data = resolve(args.dataset, args.root_dataset, storage="frames")
     target = resolve(args.dataset, args.root_dataset, modality="Flow", storage="frames")
-    pairs = ((target.train_list, data.train_list), (target.val_list, data.val_list))
-    lists = {ours: listed(data, open_storage(data), theirs) for ours, theirs in pairs}
+    pairs = {target.train_list: data.train_list, target.val_list: data.val_list, target.test_list: data.test_list}
+    there = {ours: theirs for ours, theirs in pairs.items() if theirs == data.train_list or theirs.is_file()}
+    storage = open_storage(data)
+    lists = {
+        ours: listed(data, storage, theirs, unlabelled_too=theirs != data.train_list) for ours, theirs in there.items()
+    }
     frames = {record.path: record.num_frames for records in lists.values() for record in records}
-    jobs = [Job(data.root / path, target.root / path, count) for path, count in frames.items()]
+    jobs = [Job(data.root / path, target.root / path, count, data.template) for path, count in frames.items()]
     outcomes = run(jobs, target.root, settings, args.jobs)
     for path, records in lists.items():
         write_list(path, records, target, outcomes)
@@ -150,14 +159,21 @@ def write_list(path: Path, records: Records, target: DataSource, outcomes: dict[
     """`path flows label` of the videos that are complete."""
     made = {job.folder: outcome.frames for job, outcome in outcomes.items()}
     counted = [(record, made[target.root / record.path]) for record in records]
-    write_text(path, "".join(f"{record.path} {count} {record.label}\n" for record, count in counted if count))
+    lines = [f"{record.path} {count} {record.label}\n" for record, count in counted if count]
+    if lines:
+        write_text(path, "".join(lines))
+    else:  # an empty list would be an error wherever it is read
+        path.unlink(missing_ok=True)
     print(f"{path}: {sum(count > 0 for _, count in counted)} of {len(records)} videos", file=sys.stderr)
 
 
 def jobs_of_videos(args: argparse.Namespace) -> list[Job]:
     """One for each video below --videos."""
     root = args.videos.parent if args.videos.is_file() else args.videos
-    planned = plan_jobs(find_videos(args.videos), root, args.flow)
+    passed_over = PassedOver()
+    planned = plan_jobs(find_videos(args.videos, passed_over), root, args.flow)
+    if passed_over.counts:
+        print(passed_over.in_words(), file=sys.stderr)
     return [Job(job.video, job.folder) for job in planned]
 
 
@@ -165,23 +181,43 @@ def jobs_of_frames(args: argparse.Namespace) -> list[Job]:
     """One for each folder below --frames that has frames in it, numbered from 1."""
     if not args.frames.is_dir():
         raise InputError(f"--frames {args.frames}: no such folder")
-    jobs = []
+    jobs, without, others = [], [], Counter[str]()
+    first, is_frame = TEMPLATE.format(1), numbered(TEMPLATE).fullmatch
     for name, subfolders, files in os.walk(args.frames):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        if TEMPLATE.format(1) in files:
-            count = sum(file.endswith(".jpg") for file in files)
-            jobs.append(Job(Path(name), args.flow / Path(name).relative_to(args.frames), count))
+        folder = Path(name).relative_to(args.frames)
+        frames = [file for file in files if is_frame(file)] if first in files else []
+        others.update(Path(file).suffix.lower() or "without ending" for file in set(files) - set(frames))
+        if frames:
+            jobs.append(Job(Path(name), args.flow / folder, len(frames)))
+        elif files:
+            without.append(folder.as_posix())
+    what = (
+        [f"{len(without)} folder{'s' * (len(without) > 1)} without a {first}: {', '.join(without[:3])}"]
+        if without
+        else []
+    )
+    what += [", ".join(f"{count} {ending}" for ending, count in others.most_common())] if others else []
     if not jobs:
-        raise InputError(f"--frames {args.frames}: no folder with a {TEMPLATE.format(1)} in it")
+        raise InputError(f"--frames {args.frames}: no folder with a {first} in it ({'; '.join(what) or 'it is empty'})")
+    if what:
+        print(f"passed over: {'; '.join(what)}", file=sys.stderr)
     return jobs
 
 
-def run(jobs: Sequence[Job], flow: Path, settings: Settings, processes: int) -> dict[Job, Outcome]:
-    """Makes what is not there yet; every job's outcome."""
-    note_settings(flow, asdict(settings), jobs)
-    outcomes = {job: done for job in jobs if (done := finished(job, settings))}
-    if outcomes:
-        print(f"{len(outcomes)} of {len(jobs)} videos were done before", file=sys.stderr)
+def run(
+    jobs: Sequence[Job], flow: Path, settings: Settings, processes: int, source: Mapping[str, str] | None = None
+) -> dict[Job, Outcome]:
+    """Makes what is not there yet; every job's outcome. `source`: where what is not a data set's comes from."""
+    outcomes = {
+        job: Outcome(error=fault) for job in jobs if (fault := name_fault(job.folder, "flow_x_" + job.template))
+    }
+    possible = [job for job in jobs if job not in outcomes]
+    note_settings(flow, {**asdict(settings), **(source or {})}, possible)
+    before = {job: done for job in possible if (done := finished(job, settings))}
+    outcomes |= before
+    if before:
+        print(f"{len(before)} of {len(jobs)} videos were done before", file=sys.stderr)
     left = [job for job in jobs if job not in outcomes]
     with closing(in_parallel(partial(extract, settings=settings), left, processes)) as made:
         for job, outcome in made:
@@ -195,8 +231,14 @@ def note_settings(flow: Path, wanted: dict[str, object], jobs: Sequence[Job]) ->
     """Notes how the flow is made. InputError where what is there was made otherwise, or by an unknown program."""
     file = flow / SETTINGS_FILE
     present = read_settings(file)
-    if present and present != wanted:
-        raise InputError(f"{flow}: made with other settings, {present}: give those, or remove the folder")
+    different = {key for key in wanted if present and present.get(key, wanted[key]) != wanted[key]}
+    if different == {"videos"}:
+        raise InputError(
+            f"{flow}: made of {present['videos']}, not of {wanted['videos']}: give another --flow, or move that folder "
+            f"away (if the same videos only moved, correct {SETTINGS_FILE} in it)"
+        )
+    if different:
+        raise InputError(f"{flow}: made with other settings, {present}: give those, or move the folder away")
     if not present and (foreign := next((job.folder for job in jobs if job.folder.exists()), None)):
         raise InputError(f"{foreign} exists, but no {file} says how it was made: move it away")
     for job in jobs:
@@ -211,7 +253,7 @@ def finished(job: Job, settings: Settings) -> Outcome | None:
     names = {path.name for path in job.folder.iterdir()}
     prefixes = FLOW_PREFIXES if settings.form == "pairs" else ("",)
     count = len(names) // len(prefixes)
-    expected = {prefix + TEMPLATE.format(k) for k in range(1, count + 1) for prefix in prefixes}
+    expected = {prefix + job.template.format(k) for k in range(1, count + 1) for prefix in prefixes}
     if names != expected or not names or job.frames not in (0, count + 1):
         return Outcome(error=f"{job.folder} does not fit its frames: remove it to make it anew")
     return Outcome(count)
@@ -229,7 +271,7 @@ def extract(job: Job, settings: Settings) -> Outcome:
             if before is not None:
                 if before.shape != frame.shape:
                     return Outcome(error=f"frame {count + 1} has another size than the one before")
-                save(work, count, motion(before, frame), settings)
+                save(work, count, motion(before, frame), settings, job.template)
             before = frame
         if count < 1:
             return Outcome(error="it has one frame only, and so no flow")
@@ -246,7 +288,7 @@ def extract(job: Job, settings: Settings) -> Outcome:
 def grey_frames(job: Job, short_side: int) -> Iterator[np.ndarray]:
     """The frames in order, uint8 `(H, W)`."""
     if job.frames:
-        files = (job.source / TEMPLATE.format(number) for number in range(1, job.frames + 1))
+        files = (job.source / job.template.format(number) for number in range(1, job.frames + 1))
         images: Iterator[Image.Image] = (
             Image.fromarray(decode_group([file], grey=True)[0, 0].numpy()) for file in files
         )
@@ -272,17 +314,17 @@ def optical_flow(method: str) -> Flow:
     return lambda before, after: algorithm.calc(before, after, None)
 
 
-def save(folder: Path, number: int, motion: np.ndarray, settings: Settings) -> None:
+def save(folder: Path, number: int, motion: np.ndarray, settings: Settings, template: str = TEMPLATE) -> None:
     """Writes one flow `(H, W, 2)` in pixels as grey values."""
     levels = np.clip(np.round(127.5 + motion * (127.5 / settings.bound) + 1e-4), 0, 255).astype(np.uint8)
     if settings.form == "pairs":
         for axis, prefix in enumerate(FLOW_PREFIXES):
-            file = folder / (prefix + TEMPLATE.format(number))
+            file = folder / (prefix + template.format(number))
             Image.fromarray(levels[..., axis]).save(file, format="JPEG", quality=settings.quality)
     else:
         packed = np.concatenate((levels, np.full_like(levels[..., :1], 128)), axis=2)
         # Without subsampling of the colours, which are not colours here.
-        Image.fromarray(packed).save(folder / TEMPLATE.format(number), "JPEG", quality=settings.quality, subsampling=0)
+        Image.fromarray(packed).save(folder / template.format(number), "JPEG", quality=settings.quality, subsampling=0)
 
 
 def finish(outcomes: dict[Job, Outcome]) -> int:

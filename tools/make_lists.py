@@ -6,11 +6,12 @@
 What is written, in <root>/<data set>/: category.txt; with --frames train_videofolder.txt and val_videofolder.txt, "path
 frames label" a line; with --videos train_videos.txt and val_videos.txt, "path label" a line, for --storage video. A
 test part becomes test_videofolder.txt (label -1 where it is not known), further splits train_videofolder_split2.txt
-and so on. Frames are counted, in parallel. A folder other than the data set's own
-and a --template other than the usual are noted in dataset.toml, so that training finds the frames.
+and so on. Frames are counted, in parallel; folders train, val and test in --frames or --videos are looked into too. A
+folder other than the data set's own and a --template other than the usual are noted in dataset.toml, so that training
+finds the frames.
 
 What is missing. A video that is not there, or whose frames have a gap, is left out of the lists and named in
-missing.txt. If nothing at all is found, nothing is written.
+missing.txt, with what is there instead. If nothing at all is found, nothing is written.
 
 Official files: Something-Something V1 and Jester *labels.csv, *train.csv, *validation.csv; V2 *labels.json,
 *train.json, *validation.json; Kinetics *train*.csv, *val*.csv, or .json; UCF101 classInd.txt, trainlist01.txt,
@@ -22,10 +23,10 @@ Exit status: 0 all found, 1 some missing, 2 wrong input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cache, partial
@@ -39,16 +40,20 @@ from ops.data.parallel import in_parallel
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, reported
 from ops.files import write_text
+from tools.description import note
 from tools.official_labels import READERS, Clip, read_official
 from tools.options import add_jobs, add_root, common_faults, documented_parser
-from tools.vid2img import CLASS_FILE, TEMPLATE
+from tools.vid2img import CLASS_FILE, TEMPLATE, numbered
+from tools.video_folders import MAYBE_VIDEOS, SPLIT_NAMES
 
 CHUNK = 256  # folders counted by a process at a time
+EXPECTED = "a JPEG file name with one number in it, as {:05d}.jpg"
 SHOWN = 10  # missing videos that are named on the terminal; all are in missing.txt
 
 Names = tuple[str, ...]  # that a clip may have
 # A clip's name in the list and its number of frames (0: a video file), or why it is left out.
 Found = tuple[str, int] | str
+Others = Counter[str]  # the files in folders of frames that are no frames, by their endings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,19 +68,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Do what the options say; the exit status."""
     folder = Path(args.root_dataset) / args.dataset
-    read_description(folder / DESCRIPTION)  # what is wrong with it is said before anything is counted or written
+    template = template_of(args, folder / DESCRIPTION)  # a fault is said before anything is counted or written
     official = read_official(args.dataset, args.labels)
     key, kind, media = ("frames", "videofolder", args.frames) if args.frames else ("videos", "videos", args.videos)
-    found = look_for(official.lists, media, args.template if args.frames else "", args.jobs)
+    found, others = look_for(official.lists, media, template, args.jobs)
     if not any(isinstance(result, tuple) for results in found.values() for result in results):
         raise InputError(f"--{key} {media}: {nothing_found(media, official.lists, found)}")
     write_text(folder / CLASS_FILE, "".join(f"{name}\n" for name in official.categories))
     for name, clips in official.lists.items():
         split, line, mark = name.partition("_")
         write_list(folder / f"{split}_{kind}{line}{mark}.txt", clips, found[name])
-    note(folder, key, "" if media.resolve() == (folder / key).resolve() else str(media.resolve()))
-    if args.frames:
-        note(folder, "template", "" if args.template == CATALOG[args.dataset].template else args.template)
+    note(folder / DESCRIPTION, key, "" if media.resolve() == (folder / key).resolve() else str(media.resolve()))
+    if template:
+        note(folder / DESCRIPTION, "template", "" if template == CATALOG[args.dataset].template else template)
+    if others:
+        some = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in others.most_common())
+        print(f"passed over in folders of frames, as not named like {template.format(1)}: {some}", file=sys.stderr)
     return report_missing(folder / "missing.txt", [r for results in found.values() for r in results])
 
 
@@ -88,13 +96,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--frames", type=Path, metavar="DIR", help="folder of the folders of frames")
     add("--videos", type=Path, metavar="DIR", help="folder of the video files")
     add_root(parser)
-    add("--template", default="{:05d}.jpg", help="name of a frame, counted from 1 ({:05d}.jpg)")
+    add("--template", help="name of a frame, counted from 1 (as dataset.toml says, or {:05d}.jpg)")
     add_jobs(parser, "processes that count frames")
     args = parser.parse_args(argv)
 
     faults = common_faults(args)
     if args.dataset not in READERS:
-        how = CATALOG[args.dataset].how_to_get if args.dataset in CATALOG else f"known are {', '.join(READERS)}"
+        own = f"known are {', '.join(READERS)}; tools/prepare_videos.py makes a data set of your own videos"
+        how = CATALOG[args.dataset].how_to_get if args.dataset in CATALOG else own
         faults.append(f"data set {args.dataset}: has no official files{did_you_mean(args.dataset, READERS)}; {how}")
     if bool(args.frames) == bool(args.videos):
         faults.append("give one of --frames DIR and --videos DIR")
@@ -103,71 +112,107 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         for flag, value in (("labels", args.labels), ("frames", args.frames), ("videos", args.videos))
         if value and not value.is_dir()
     ]
-    if not TEMPLATE.fullmatch(args.template):
-        faults.append(f"--template {args.template!r}: a JPEG file name with one number in it, as {{:05d}}.jpg")
+    if args.template is not None and not TEMPLATE.fullmatch(args.template):
+        faults.append(f"--template {args.template!r}: {EXPECTED}")
+    if args.template is not None and args.videos:
+        faults.append("--template: names frames; --videos has none, leave it out")
     if faults:
         raise InputError("; ".join(faults))
     return args
 
 
-def look_for(lists: dict[str, list[Clip]], media: Path, template: str, jobs: int) -> dict[str, list[Found]]:
-    """What became of every clip of every list. Without `template`, video files are looked for."""
-    names = list(dict.fromkeys(clip.names for clips in lists.values() for clip in clips))
-    found = dict(look_for_frames(names, media, template, jobs) if template else look_for_videos(names, media))
-    return {name: [found[clip.names] for clip in clips] for name, clips in lists.items()}
+def template_of(args: argparse.Namespace, file: Path) -> str:
+    """How frames are called: as --template says, else dataset.toml, else as usual; empty if videos are looked for."""
+    noted = read_description(file).get("template", CATALOG[args.dataset].template)
+    if args.videos:
+        return ""
+    if args.template is None and not TEMPLATE.fullmatch(noted):
+        raise InputError(f"{file}: template = {noted!r}: {EXPECTED}")
+    return args.template or noted
 
 
-def look_for_frames(names: Sequence[Names], media: Path, template: str, jobs: int) -> Iterator[tuple[Names, Found]]:
-    """Each clip's names with its folder and number of frames, counted by several processes."""
+def look_for(
+    lists: dict[str, list[Clip]], media: Path, template: str, jobs: int
+) -> tuple[dict[str, list[Found]], Others]:
+    """What became of every clip of every list, and what else is beside frames. Without `template`, of video files."""
+    parts = [entry.name for entry in os.scandir(media) if entry.name.lower() in SPLIT_NAMES and entry.is_dir()]
+    if parts:
+        print(f"{media}: looked for in it and in its folders {', '.join(sorted(parts))}", file=sys.stderr)
+    prefixes = ("", *(f"{part}/" for part in sorted(parts)))
+    asked = {
+        clip.names: tuple(p + n for n in clip.names for p in prefixes) for clips in lists.values() for clip in clips
+    }
+    names, others = list(dict.fromkeys(asked.values())), Counter[str]()
+    looking = look_for_frames(names, media, template, jobs, others) if template else look_for_videos(names, media)
+    found = dict(looking)
+    return {name: [found[asked[clip.names]] for clip in clips] for name, clips in lists.items()}, others
+
+
+def look_for_frames(
+    names: Sequence[Names], media: Path, template: str, jobs: int, others: Others
+) -> Iterator[tuple[Names, Found]]:
+    """Each clip's names with its folder and number of frames, counted by several processes; adds to `others`."""
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     with closing(in_parallel(partial(count_chunk, media=media, template=template), chunks, jobs, "chunk")) as counted:
-        for chunk, results in counted:
+        for chunk, (results, beside) in counted:
+            others.update(beside)
             yield from zip(chunk, results, strict=True)
 
 
 def look_for_videos(names: Sequence[Names], media: Path) -> Iterator[tuple[Names, Found]]:
     """Each clip's names with its file. A folder is listed once, instead of every extension tried."""
-    listed = cache(partial(videos_in, media))
+    listed = cache(partial(files_in, media))
     for candidates in names:
         parts = (name.rpartition("/") for name in candidates)
-        there = ((folder + slash + file, 0) for folder, slash, stem in parts if (file := listed(folder).get(stem)))
-        yield candidates, next(there, f"{candidates[0]}: missing")
+        there = [folder + slash + file for folder, slash, stem in parts if (file := listed(folder).get(stem))]
+        endings = {file: Path(file).suffix.lower() for file in there}
+        video = next((file for file in there if endings[file] in EXTENSIONS), None)
+        other = next((file for file in there if endings[file] in MAYBE_VIDEOS), None)
+        instead = f", but {other} is there ({MAYBE_VIDEOS[endings[other]]})" if other else ""
+        yield candidates, (video, 0) if video else f"{candidates[0]}: missing{instead}"
 
 
-def videos_in(media: Path, folder: str) -> dict[str, str]:
-    """The video files of a folder below `media`, by their names without extension; none if there is no such folder."""
+def files_in(media: Path, folder: str) -> dict[str, str]:
+    """The files of a folder below `media`, videos first, by their names without extension; none if it is not there."""
     try:
         files = sorted((entry.name for entry in os.scandir(media / folder) if entry.is_file()), reverse=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {Path(file).stem: file for file in files if Path(file).suffix.lower() in EXTENSIONS}
+    files.sort(key=lambda file: Path(file).suffix.lower() in EXTENSIONS)
+    return {Path(file).stem: file for file in files}  # the last of a name
 
 
-def count_chunk(chunk: Sequence[Names], media: Path, template: str) -> list[Found]:
-    """Of each clip the first of its names that is there."""
-    find = partial(count_frames, template=template)
-    return [next((r for name in names if (r := find(media, name))), f"{names[0]}: missing") for names in chunk]
+def count_chunk(chunk: Sequence[Names], media: Path, template: str) -> tuple[list[Found], Others]:
+    """Of each clip the first of its names that is there; and what lies beside the frames."""
+    others = Counter[str]()
+    find = partial(count_frames, template=template, others=others)
+    found = [next((r for name in names if (r := find(media, name))), f"{names[0]}: missing") for names in chunk]
+    return found, others
 
 
-def count_frames(media: Path, name: str, template: str) -> Found:
-    """A folder's name and number of frames; empty if it is not there."""
+def count_frames(media: Path, name: str, template: str, others: Others) -> Found:
+    """A folder's name and number of frames; empty if it is not there. Counts its other files in `others`."""
     try:
         files = {entry.name for entry in os.scandir(media / name)}
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    before, after = re.split(r"\{[^}]*\}", template)
-    frames = re.compile(rf"{re.escape(before)}\d+{re.escape(after)}")
-    count = sum(frames.fullmatch(file) is not None for file in files)
+    is_frame = numbered(template).fullmatch
+    beside = sorted(file for file in files if not is_frame(file))
+    others.update(Path(file).suffix.lower() for file in beside)
+    count = len(files) - len(beside)
     gap = next((file for k in range(1, count + 1) if (file := template.format(k)) not in files), None)
-    if gap or not count:
-        return f"{name}: " + (f"has {count} frames but no {gap}" if gap else f"has no frame like {template.format(1)}")
+    if gap:
+        return f"{name}: has {count} frames but no {gap}"
+    if not count:
+        instead = f", but {len(beside)} {Path(beside[0]).suffix or 'files'}, such as {beside[0]}" if beside else ""
+        return f"{name}: has no frame like {template.format(1)}{instead}"
     return name, count
 
 
 def nothing_found(media: Path, lists: dict[str, list[Clip]], found: dict[str, list[Found]]) -> str:
     """Where it was looked, and what is there instead; or what is wrong with what was found."""
     results = [result for results in found.values() for result in results if isinstance(result, str)]
-    if damaged := [result for result in results if not result.endswith(": missing")]:
+    if damaged := [result for result in results if not re.search(": missing(, but|$)", result)]:
         return f"none of the {len(results)} videos is usable: {damaged[0]}. Make the frames anew, or give --template"
     wanted = next(clip for clips in lists.values() for clip in clips)
     there = sorted(entry.name for entry in islice(os.scandir(media), 1000))[:3]
@@ -204,18 +249,6 @@ def report_missing(file: Path, found: Iterable[Found]) -> int:
     shown = [*missing[:SHOWN], "…"] if len(missing) > SHOWN else missing
     print(f"missing or damaged: {len(missing)}, all in {file}", *shown, sep="\n  ", file=sys.stderr)
     return 1
-
-
-def note(folder: Path, key: str, value: str) -> None:
-    """Notes in dataset.toml what differs from the usual; an empty `value` takes the note away. Other lines stay."""
-    file = folder / DESCRIPTION
-    before = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    tables = next((at for at, line in enumerate(before) if line.lstrip().startswith("[")), len(before))
-    at = next((at for at, line in enumerate(before[:tables]) if re.match(rf'\s*"?{key}"?\s*=', line)), None)
-    line = [f"{key} = {json.dumps(value, ensure_ascii=False)}"] if value else []
-    after = line + before if at is None else before[:at] + line + before[at + 1 :]
-    if after != before:
-        write_text(file, "".join(f"{line}\n" for line in after))
 
 
 if __name__ == "__main__":

@@ -347,6 +347,12 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return list(items[:: max(1, len(items) // most)][:most])
 
 
+def numbered(template: str) -> re.Pattern[str]:
+    """Matches the names that a template, which TEMPLATE matches, gives to frames."""
+    before, after = re.split(r"\{[^}]*\}", template)
+    return re.compile(rf"{re.escape(before)}\d+{re.escape(after)}")
+
+
 def read_settings(file: Path) -> dict[str, Any]:
     """The settings an earlier run wrote; empty if there was none."""
     try:

@@ -17,22 +17,24 @@ SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "testin
 HIDDEN = "hidden"
 SHOWN_KINDS, SHOWN_NAMES, SHOWN_CLASSES = 12, 3, 8
 
-# Why files of these kinds are not taken, and what can be done; all others are no videos.
+# Why files of these endings are not taken, although they may be videos, and what can be done.
 CONVERT = "`ffmpeg -i FILE FILE.mp4` makes a video of it that is read"
+MAYBE_VIDEOS = {
+    **dict.fromkeys((".gif", ".webp", ".apng"), f"pictures, some of which move: {CONVERT}"),
+    **dict.fromkeys(
+        ".amv .bik .dav .dv .ivf .mjpeg .mjpg .mxf .nut .obu .rm .rmvb .swf .wtv .y4m".split(), f"not read: {CONVERT}"
+    ),
+    **dict.fromkeys((".dat", ".vid"), "a video perhaps: then give it the ending of its kind, such as .mpg"),
+    **dict.fromkeys((".crdownload", ".download", ".part", ".ytdl"), "an unfinished download"),
+    "": "of what kind is not known: a video needs its ending, such as .mp4",
+}
 REASONS = {
-    kind: reason
-    for kinds, reason in (
-        (".gif .webp .apng", f"pictures, some of which move: {CONVERT}"),
-        (".amv .bik .dav .dv .ivf .mjpeg .mjpg .mxf .nut .obu .rm .rmvb .swf .wtv .y4m", f"not read: {CONVERT}"),
-        (".dat .vid", "a video perhaps: then give it the ending of its kind, such as .mpg"),
-        (".crdownload .download .part .ytdl", "an unfinished download"),
-        (".7z .bz2 .gz .rar .tar .tgz .xz .zip", "an archive: unpack it"),
-        (".bmp .jpeg .jpg .png .tif .tiff", "pictures"),
-        (".aac .flac .m4a .mp3 .ogg .wav .wma", "sound"),
-        (HIDDEN, "names that begin with a dot"),
-    )
-    for kind in kinds.split()
-} | {"": "of what kind is not known: a video needs its ending, such as .mp4"}
+    **MAYBE_VIDEOS,
+    **dict.fromkeys(".7z .bz2 .gz .rar .tar .tgz .xz .zip".split(), "an archive: unpack it"),
+    **dict.fromkeys(".bmp .jpeg .jpg .png .tif .tiff".split(), "pictures"),
+    **dict.fromkeys(".aac .flac .m4a .mp3 .ogg .wav .wma".split(), "sound"),
+    HIDDEN: "names that begin with a dot",
+}
 
 
 @dataclass

@@ -87,7 +87,7 @@ def finished(folder: Path, frame_format: FrameFormat, keep_damaged: bool) -> Out
     if missing or not count:
         return Outcome(error=f"{folder} was changed: no {[*missing, 'frames'][0]}; remove it to make it anew")
     if damage and not keep_damaged:
-        return Outcome(error=f"{damage} ({folder} is from a run with --keep_damaged)")
+        return Outcome(error=f"{damage} ({folder} was kept up to there by tools/vid2img.py; remove it to make it anew)")
     return Outcome(count, damage=damage)
 
 

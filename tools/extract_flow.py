@@ -8,7 +8,7 @@ What is written. Flow k leads from frame k to frame k + 1, so that n frames have
 right (x) and downwards (y), in pixels, is cut off at --bound and stored as grey values: -bound is 0, no motion is
 128, +bound is 255. --form pairs: flow_x_00001.jpg and flow_y_00001.jpg; packed: 00001.jpg with x in the red and y
 in the green channel. For a data set, train_videofolder_flow.txt and val_videofolder_flow.txt are written beside
-its lists (of a test list too), with the numbers of flow frames; files are named as its dataset.toml says.
+its lists (of a test list too), with the numbers of flow frames.
 
 How. --method tvl1 is what published networks were trained on (Zach, Pock, Bischof 2007; OpenCV with its contrib
 modules); dis (Kroeger et al. 2016) is many times faster and coarser. Frames are scaled down to --short_side first.
@@ -31,7 +31,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -79,12 +79,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A video, or a folder of `frames` frames, and the folder that its flow goes to; `template` names files in both."""
+    """A video, or a folder of `frames` frames, and the folder that its flow goes to."""
 
     source: Path
     folder: Path
     frames: int = 0  # 0: a video
-    template: str = TEMPLATE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.dataset:
             return of_data_set(args, settings)
         jobs = jobs_of_videos(args) if args.videos else jobs_of_frames(args)
-        source = {"videos": str((args.videos or args.frames).resolve())}
-        return finish(run(jobs, args.flow, settings, args.jobs, source))
+        above = args.videos.parent if args.videos and args.videos.is_file() else args.videos or args.frames
+        return finish(run(jobs, args.flow, settings, args.jobs, above.resolve()))
     except OSError as fault:
         raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
 
@@ -148,7 +147,7 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
         ours: listed(data, storage, theirs, unlabelled_too=theirs != data.train_list) for ours, theirs in there.items()
     }
     frames = {record.path: record.num_frames for records in lists.values() for record in records}
-    jobs = [Job(data.root / path, target.root / path, count, data.template) for path, count in frames.items()]
+    jobs = [Job(data.root / path, target.root / path, count) for path, count in frames.items()]
     outcomes = run(jobs, target.root, settings, args.jobs)
     for path, records in lists.items():
         write_list(path, records, target, outcomes)
@@ -187,33 +186,28 @@ def jobs_of_frames(args: argparse.Namespace) -> list[Job]:
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         folder = Path(name).relative_to(args.frames)
         frames = [file for file in files if is_frame(file)] if first in files else []
-        others.update(Path(file).suffix.lower() or "without ending" for file in set(files) - set(frames))
+        others.update(Path(file).suffix.lower() or "without ending" for file in sorted(set(files) - set(frames)))
         if frames:
             jobs.append(Job(Path(name), args.flow / folder, len(frames)))
         elif files:
             without.append(folder.as_posix())
-    what = (
-        [f"{len(without)} folder{'s' * (len(without) > 1)} without a {first}: {', '.join(without[:3])}"]
-        if without
-        else []
-    )
-    what += [", ".join(f"{count} {ending}" for ending, count in others.most_common())] if others else []
+    passed_over = [f"{len(without)} folders without a {first}, such as {without[0]}"] if without else []
+    passed_over += [f"{count} {ending}" for ending, count in others.most_common()]
     if not jobs:
-        raise InputError(f"--frames {args.frames}: no folder with a {first} in it ({'; '.join(what) or 'it is empty'})")
-    if what:
-        print(f"passed over: {'; '.join(what)}", file=sys.stderr)
+        there = ", ".join(passed_over) or "it is empty"
+        raise InputError(f"--frames {args.frames}: no folder with a {first} in it ({there})")
+    if passed_over:
+        print(f"passed over: {', '.join(passed_over)}", file=sys.stderr)
     return jobs
 
 
 def run(
-    jobs: Sequence[Job], flow: Path, settings: Settings, processes: int, source: Mapping[str, str] | None = None
+    jobs: Sequence[Job], flow: Path, settings: Settings, processes: int, source: Path | None = None
 ) -> dict[Job, Outcome]:
-    """Makes what is not there yet; every job's outcome. `source`: where what is not a data set's comes from."""
-    outcomes = {
-        job: Outcome(error=fault) for job in jobs if (fault := name_fault(job.folder, "flow_x_" + job.template))
-    }
+    """Makes what is not there yet; every job's outcome. `source`: the folder of all, unless they are a data set's."""
+    outcomes = {job: Outcome(error=fault) for job in jobs if (fault := name_fault(job.folder, "flow_x_" + TEMPLATE))}
     possible = [job for job in jobs if job not in outcomes]
-    note_settings(flow, {**asdict(settings), **(source or {})}, possible)
+    note_settings(flow, asdict(settings) | ({"videos": str(source)} if source else {}), possible)
     before = {job: done for job in possible if (done := finished(job, settings))}
     outcomes |= before
     if before:
@@ -243,7 +237,7 @@ def note_settings(flow: Path, wanted: dict[str, object], jobs: Sequence[Job]) ->
         raise InputError(f"{foreign} exists, but no {file} says how it was made: move it away")
     for job in jobs:
         shutil.rmtree(partial_folder(job.folder), ignore_errors=True)
-    write_text(file, json.dumps(wanted, indent=2) + "\n")
+    write_text(file, json.dumps({**present, **wanted}, indent=2) + "\n")
 
 
 def finished(job: Job, settings: Settings) -> Outcome | None:
@@ -253,7 +247,7 @@ def finished(job: Job, settings: Settings) -> Outcome | None:
     names = {path.name for path in job.folder.iterdir()}
     prefixes = FLOW_PREFIXES if settings.form == "pairs" else ("",)
     count = len(names) // len(prefixes)
-    expected = {prefix + job.template.format(k) for k in range(1, count + 1) for prefix in prefixes}
+    expected = {prefix + TEMPLATE.format(k) for k in range(1, count + 1) for prefix in prefixes}
     if names != expected or not names or job.frames not in (0, count + 1):
         return Outcome(error=f"{job.folder} does not fit its frames: remove it to make it anew")
     return Outcome(count)
@@ -271,7 +265,7 @@ def extract(job: Job, settings: Settings) -> Outcome:
             if before is not None:
                 if before.shape != frame.shape:
                     return Outcome(error=f"frame {count + 1} has another size than the one before")
-                save(work, count, motion(before, frame), settings, job.template)
+                save(work, count, motion(before, frame), settings)
             before = frame
         if count < 1:
             return Outcome(error="it has one frame only, and so no flow")
@@ -288,7 +282,7 @@ def extract(job: Job, settings: Settings) -> Outcome:
 def grey_frames(job: Job, short_side: int) -> Iterator[np.ndarray]:
     """The frames in order, uint8 `(H, W)`."""
     if job.frames:
-        files = (job.source / job.template.format(number) for number in range(1, job.frames + 1))
+        files = (job.source / TEMPLATE.format(number) for number in range(1, job.frames + 1))
         images: Iterator[Image.Image] = (
             Image.fromarray(decode_group([file], grey=True)[0, 0].numpy()) for file in files
         )
@@ -314,17 +308,17 @@ def optical_flow(method: str) -> Flow:
     return lambda before, after: algorithm.calc(before, after, None)
 
 
-def save(folder: Path, number: int, motion: np.ndarray, settings: Settings, template: str = TEMPLATE) -> None:
+def save(folder: Path, number: int, motion: np.ndarray, settings: Settings) -> None:
     """Writes one flow `(H, W, 2)` in pixels as grey values."""
     levels = np.clip(np.round(127.5 + motion * (127.5 / settings.bound) + 1e-4), 0, 255).astype(np.uint8)
     if settings.form == "pairs":
         for axis, prefix in enumerate(FLOW_PREFIXES):
-            file = folder / (prefix + template.format(number))
+            file = folder / (prefix + TEMPLATE.format(number))
             Image.fromarray(levels[..., axis]).save(file, format="JPEG", quality=settings.quality)
     else:
         packed = np.concatenate((levels, np.full_like(levels[..., :1], 128)), axis=2)
         # Without subsampling of the colours, which are not colours here.
-        Image.fromarray(packed).save(folder / template.format(number), "JPEG", quality=settings.quality, subsampling=0)
+        Image.fromarray(packed).save(folder / TEMPLATE.format(number), "JPEG", quality=settings.quality, subsampling=0)
 
 
 def finish(outcomes: dict[Job, Outcome]) -> int:

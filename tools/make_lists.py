@@ -201,11 +201,8 @@ def count_frames(media: Path, name: str, template: str, others: Others) -> Found
     others.update(Path(file).suffix.lower() for file in beside)
     count = len(files) - len(beside)
     gap = next((file for k in range(1, count + 1) if (file := template.format(k)) not in files), None)
-    if gap:
-        return f"{name}: has {count} frames but no {gap}"
-    if not count:
-        instead = f", but {len(beside)} {Path(beside[0]).suffix or 'files'}, such as {beside[0]}" if beside else ""
-        return f"{name}: has no frame like {template.format(1)}{instead}"
+    if gap or not count:
+        return f"{name}: " + (f"has {count} frames but no {gap}" if gap else f"has no frame like {template.format(1)}")
     return name, count
 
 

@@ -566,6 +566,7 @@ def test_two_spellings_are_one_class(tmp_path: Path, capfd: pytest.CaptureFixtur
     train(tmp_path, "--epochs=1", "--input_size=32", "-b", "4", dataset="mine")
 
     (tmp_path / "dataset" / "mine" / "category.txt").write_text(f"{nfd}\nbar\n", encoding="utf-8")  # of an older run
+    assert resolve("mine", tmp_path / "dataset").categories == (nfc, "bar")
     before = split_of(tmp_path)
     shutil.move(tmp_path / "videos" / nfd / "10.mp4", tmp_path / "videos" / nfc / "10.mp4")  # unzipped elsewhere
     prepare(tmp_path)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from made_videos import turn
 from PIL import Image
 from programs import python
 
+from ops.data.records import read_categories
 from ops.errors import InputError
 from tools import vid2img
 from tools.video_frames import partial_folder
@@ -131,6 +133,20 @@ def test_list_of_class_folders(tmp_path: Path) -> None:
     assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "m" / "t.txt", "--classes", order) == 0
     assert (tmp_path / "m" / "t.txt").read_text() == "a/x 2 2\nb/deep er 4 0\nb/y 3 0\n"
     assert files_below(tmp_path / "m") == ["t.txt"]
+
+
+def test_two_spellings_are_one_class(tmp_path: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    for k, folder in enumerate((nfc, nfd)):
+        make_video(tmp_path / "v" / folder / f"{k}.mp4", 2)
+    assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "l.txt") == 0
+    assert read_categories(tmp_path / "category.txt") == [nfc]
+    assert sorted((tmp_path / "l.txt").read_text().splitlines()) == sorted([f"{nfc}/0 2 0", f"{nfd}/1 2 0"])
+    for spelling in (nfc, nfd):
+        (tmp_path / "order.txt").write_text(f"x\n{spelling}\n", encoding="utf-8")
+        listed = tmp_path / "m" / "l.txt"
+        assert tool(tmp_path / "v", tmp_path / "f", "--list", listed, "--classes", tmp_path / "order.txt") == 0
+        assert all(line.endswith(" 1") for line in listed.read_text().splitlines())
 
 
 def test_list_without_class_folders_takes_file_names(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -209,8 +208,9 @@ def count_frames(media: Path, name: str, template: str, others: Others) -> Found
 def nothing_found(media: Path, lists: dict[str, list[Clip]], found: dict[str, list[Found]]) -> str:
     """Where it was looked, and what is there instead; or what is wrong with what was found."""
     results = [result for results in found.values() for result in results if isinstance(result, str)]
-    if damaged := [result for result in results if not re.search(": missing(, but|$)", result)]:
-        return f"none of the {len(results)} videos is usable: {damaged[0]}. Make the frames anew, or give --template"
+    if damaged := [result for result in results if not result.endswith(": missing")]:
+        mend = "" if ": missing, but" in damaged[0] else ". Make the frames anew, or give --template"
+        return f"none of the {len(results)} videos is usable: {damaged[0]}{mend}"
     wanted = next(clip for clips in lists.values() for clip in clips)
     there = sorted(entry.name for entry in islice(os.scandir(media), 1000))[:3]
     return (

@@ -430,7 +430,7 @@ def draw_splits(videos: Sequence[Video], before: Mapping[str, str], share: float
 
 def classes(videos: Sequence[Video], file: Path) -> list[str]:
     """The class names: those of before in their order, then the new ones, sorted."""
-    before = [_nfc(name) for name in read_categories(file)] if file.exists() else []
+    before = read_categories(file) if file.exists() else []
     return before + sorted({video.label for video in videos} - set(before))
 
 

@@ -1,6 +1,7 @@
 """List files: which videos there are, how many frames each has, and what it shows."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,10 +105,13 @@ def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False, c
 def read_categories(path: Path) -> list[str]:
     """Read the class names, one a line; the line's place (from 0) is the label.
 
+    They are in the normal form NFC, whatever it is in the file: "é" is one letter or two, and one class.
+
     Raises InputError if there is no name, if a line between names is blank (it would shift every later label)
     or if a name stands twice.
     """
-    names = [line.strip() for line in _read_text(path, "category file").split("\n")]
+    text = unicodedata.normalize("NFC", _read_text(path, "category file"))
+    names = [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
         names.pop()
     if not names:

@@ -530,12 +530,13 @@ def test_one_video_a_class_cannot_be_validated_with(tmp_path: Path, capfd: pytes
     assert "no video to validate with" in said and "two videos" in said
 
 
-def test_the_printed_command_trains(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_command_is_one_that_trains(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said = said_by(fill(tmp_path), capfd)
     command = next(line.split() for line in said.splitlines() if "main.py" in line)
     assert command[:4] == ["python", "main.py", "mine", "RGB"]
     arguments = training_options(command[2:])
     assert arguments.pretrain == "none" and arguments.root_dataset == str(tmp_path / "dataset")
+    assert arguments.batch_size == len(lines(tmp_path, "train_videos.txt")) == 8  # a larger batch is refused
 
 
 def test_lists_of_frames_follow_a_run_without_frames(tmp_path: Path) -> None:

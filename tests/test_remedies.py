@@ -19,7 +19,7 @@ SHARED = {
     "video_folders": ("extract_flow", "prepare_videos", "vid2img"),
     "video_frames": ("extract_flow", "prepare_videos", "vid2img"),
 }
-OF_MAIN = {"prepare_videos": "mine RGB --arch resnet18 --pretrain none --num_segments 8 --shift --eval-freq 1"}
+OF_MAIN = {"prepare_videos": "--arch resnet18 --pretrain none --num_segments 8 --shift --npb --lr 0.005 --eval-freq 1"}
 
 
 def named_in(module: str) -> set[str]:
@@ -52,4 +52,4 @@ def test_the_flags_of_the_training_command_are_main_s(tmp_path: Path, monkeypatc
     (tmp_path / "mine" / "dataset.toml").touch()
     monkeypatch.setenv("FEXNET_DATASETS", str(tmp_path))
     for words in OF_MAIN.values():
-        training_options(words.split())
+        training_options(["mine", "RGB", *words.split()])

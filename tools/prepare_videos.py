@@ -525,6 +525,8 @@ def summarise(folder: Path, videos: Sequence[Video], categories: Sequence[str], 
     said = ", ".join(f"{count} {split}" for split, count in parts.items())
     print(f"{folder}: {in_short(categories)}; videos: {said}", file=sys.stderr)
     print(f"mirroring by default: {policy} ({because})", file=sys.stderr)
+    if len(categories) == 1:
+        print("warning: with one class there is nothing to tell apart", file=sys.stderr)
     for split in (split for split in SPLITS[:2] if parts[split]):
         if without := [name for name in categories if not counts[split, name]]:
             some = ", ".join(without[:5]) + ", …" * (len(without) > 5)
@@ -560,10 +562,11 @@ def advise(
     if any(folder.glob("*_videofolder_flow.txt")):
         flow = shlex.join(["python", "tools/extract_flow.py", args.name, *where])
         print(f"the lists of flow are those of before: {flow} makes them anew", file=sys.stderr)
-    network = ["--arch", "resnet18", "--pretrain", "none", "--num_segments", "8", "--shift"]
+    trained = sum(video.split == "train" for video in videos)
+    network = f"--arch resnet18 --pretrain none --num_segments 8 --shift --npb -b {min(8, trained)} --lr 0.005".split()
     check = ["python", "tools/check_dataset.py", args.name, *where]
     train = ["python", "main.py", args.name, "RGB", *network, *where, *["--eval-freq", "0"] * ("val" not in sides)]
-    print(f"next: {shlex.join(check)}\n      {shlex.join(train)}", file=sys.stderr)
+    print(f"next: {shlex.join(check)}", *[f"      {shlex.join(train)}"] * bool(trained), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ import av
 import numpy as np
 
 EXTENSIONS = frozenset(
-    ".264 .265 .3g2 .3gp .asf .avi .divx .f4v .flv .h264 .h265 .hevc .m1v .m2p .m2t .m2ts .m2v .m4v .mj2 .mk3d .mkv "
-    ".mod .mov .mp4 .mpe .mpeg .mpg .mpv .mqv .mts .ogm .ogv .qt .tod .tp .trp .ts .vob .vro .webm .wm .wmv .xvid".split()
+    ".264 .265 .3g2 .3gp .asf .avi .divx .f4v .flv .h264 .h265 .hevc .m1v .m2p .m2t .m2ts .m2v .m4v .mj2 .mk3d .mkv"
+    " .mod .mov .mp4 .mpe .mpeg .mpg .mpv .mqv .mts .ogm .ogv .qt .tod .tp .trp .ts .vob .vro .webm .wm .wmv"
+    " .xvid".split()
 )
 MAX_PIXELS = 64_000_000  # 8000 × 8000: no video frame is larger, and a forged header must not take all memory
 # FFmpeg's names of the containers that the extensions stand for. Playlists, which name other files, are not among them.

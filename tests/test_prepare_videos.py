@@ -465,6 +465,16 @@ def test_recordings_given_later_are_kept_together_or_refused(tmp_path: Path) -> 
     assert len(groups) == 6 and all(len(sides) == 1 for sides in groups.values())
 
 
+def test_a_tables_recordings_are_not_those_noted_before(tmp_path: Path) -> None:
+    for k in range(4):
+        write_video(tmp_path / "a" / f"{k}.mp4", 2, seed=k)
+    (tmp_path / "v.csv").write_text("".join(f"a/{k}.mp4,x\n" for k in range(4)))
+    prepare(tmp_path, "--group_by", r"\d", videos="v.csv")
+    (tmp_path / "v.csv").write_text("path,label,group\n" + "".join(f"a/{k}.mp4,x,g{k}\n" for k in range(4)))
+    assert prepare(tmp_path, videos="v.csv") == 0
+    assert [line.split(",")[-1] for line in lines(tmp_path, "videos.csv")[1:]] == ["g0", "g1", "g2", "g3"]
+
+
 def test_recordings_that_a_table_puts_on_both_sides_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows = [f"{k}.mp4,run,{('train', 'val')[k % 2]},rec{k // 3}" for k in range(4)]
     for k in range(4):

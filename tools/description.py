@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+from ops.data.catalog import tomllib
+from ops.errors import InputError
 from ops.files import write_text
 
 
@@ -21,8 +23,14 @@ def note(file: Path, key: str, value: str | int | float, table: str = "") -> Non
         after = before + (["", f"[{table}]", *line] if line else [])
     else:
         after = before[:start] + line + before[start:]
-    if after != before:
-        write_text(file, "".join(f"{line}\n" for line in after))
+    if after == before:
+        return
+    text = "".join(f"{line}\n" for line in after)
+    try:
+        tomllib.loads(text)
+    except ValueError as error:
+        raise InputError(f"{file}: set {key} = {value!r} in it by hand; its form is too rare ({error})") from error
+    write_text(file, text)
 
 
 def assignment(key: str, value: str | int | float) -> str:

@@ -197,8 +197,7 @@ def run(args: argparse.Namespace) -> int:
     draw = settled(args, DRAW, before.made)
     if faults := draw_faults(draw):
         raise InputError(f"{folder / DESCRIPTION}: [{MADE}] {'; '.join(faults)}")
-    if draw["group_by"]:
-        videos = [replace(video, group=group_of(video.path, draw["group_by"])) for video in videos]
+    videos = grouped(videos, draw["group_by"], all_of_them=args.group_by is not None)
     refuse_other_videos(args, folder, root, videos, before)
     refuse_idle_draw(args, folder, videos, before)
     given = {video.path for video in videos if video.split}
@@ -219,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
     if passed_over.counts:
         print(passed_over.in_words(), file=sys.stderr)
     summarise(folder, usable, categories, set(before.sides) - {_nfc(video.path) for video in videos})
-    advise(args, folder, usable, draw["val_share"], given, before)
+    advise(args, folder, usable, why_none(videos, given, draw["val_share"], folder / TABLE), before)
     return 1 if failed else 0
 
 
@@ -255,7 +254,8 @@ def videos_of_folders(root: Path, passed_over: PassedOver) -> list[Video]:
     layout = sort_into_classes(root, paths)
     for line in layout.notes:
         print(f"note: {line}", file=sys.stderr)
-    for empty in (each for each in layout.class_folders if _nfc(each.name) not in layout.labels):
+    labels = set(layout.labels)
+    for empty in (each for each in layout.class_folders if _nfc(each.name) not in labels):
         inside = PassedOver()
         with suppress(InputError):
             find_videos(empty, inside)
@@ -274,7 +274,8 @@ def videos_of_table(file: Path, root: Path) -> list[Video]:
     for video in read_table(file):
         spellings = (video.path, *(unicodedata.normalize(form, video.path) for form in ("NFC", "NFD")))
         there = (path for path in spellings if os.path.exists(root / path))  # noqa: PTH110 (which never raises)
-        videos.append(replace(video, path=next(there, video.path)))
+        path = next(there, video.path)
+        videos.append(replace(video, path=path, group=path if video.group == video.path else video.group))
     return videos
 
 
@@ -327,6 +328,12 @@ def refuse_unfit(root: Path, videos: Sequence[Video]) -> None:
         raise InputError(f"{outside[0]}: paths must lie below the folder of the CSV; move the CSV above the videos")
 
 
+def grouped(videos: Sequence[Video], pattern: str, all_of_them: bool) -> list[Video]:
+    """The videos with the recordings that `pattern` finds; unless it is for all, of those that are of no group."""
+    chosen = {video.path for video in videos if pattern and (all_of_them or video.group == video.path)}
+    return [replace(v, group=group_of(v.path, pattern)) if v.path in chosen else v for v in videos]
+
+
 def group_of(path: str, pattern: str) -> str:
     """What `pattern` finds in a path: its first bracket, or all of it; the path itself where it finds nothing."""
     found = re.search(pattern, path)
@@ -366,7 +373,7 @@ def is_same(video: Video, folder: Path, root: Path, old: Path, index: Mapping[st
     if settings and job.folder.is_dir():
         return shows(job, FrameFormat(*(settings[key] for key in ("short_side", "quality", "template"))))
     if video.path in index:
-        return job.video.stat().st_size == index[video.path].size
+        return job.video.is_file() and job.video.stat().st_size == index[video.path].size
     return (old / video.path).is_file() and filecmp.cmp(old / video.path, job.video)
 
 
@@ -396,7 +403,7 @@ def look_at_groups(videos: Sequence[Video], given: Collection[str], table: Path)
         sides = " and in ".join(split for split in SPLITS if split in {video.split for video in members})
         if " and " not in sides:
             continue
-        if not {video.path for video in members} <= set(given):
+        if any(video.path not in given for video in members):
             raise InputError(
                 f"parts of one recording are in {sides}: {group!r}. The videos of before keep their side; to draw all "
                 f"anew, remove {table}"
@@ -535,25 +542,21 @@ def summarise(folder: Path, videos: Sequence[Video], categories: Sequence[str], 
         print(f"{len(gone)} videos are no longer there and left the lists, e.g. {min(gone)}", file=sys.stderr)
 
 
-def advise(
-    args: argparse.Namespace,
-    folder: Path,
-    videos: Sequence[Video],
-    share: float,
-    given: Collection[str],
-    before: Before,
-) -> None:
-    """The next commands, and what they need where something is missing."""
+def why_none(videos: Sequence[Video], given: Collection[str], share: float, table: Path) -> str:
+    """Why there is no video to validate with, where there is none."""
+    if any(video.split == "val" for video in videos):
+        return "those for it cannot be used"
+    if len(given) == len(videos):
+        return "the folders, or the CSV, name none"
+    return "that takes two videos of a class" if share else f"--val_share is 0 (for another, remove {table} too)"
+
+
+def advise(args: argparse.Namespace, folder: Path, videos: Sequence[Video], why: str, before: Before) -> None:
+    """The next commands, and what they need where something is missing: `why` there is nothing to validate with."""
     sides = {video.split for video in videos}
     if "train" not in sides:
-        print("warning: no video to train with: the folders, or the CSV, say val or test of all", file=sys.stderr)
+        print("warning: no video to train with", file=sys.stderr)
     if "val" not in sides:
-        if len(given) == len(videos):
-            why = "the folders, or the CSV, name none"
-        elif not share:
-            why = f"--val_share is 0 (for another, remove {folder / TABLE} too)"
-        else:
-            why = "that takes two videos of a class"
         print(f"warning: no video to validate with: {why}. Train with --eval-freq 0", file=sys.stderr)
     where = ["--root_dataset", str(args.root_dataset)] if args.root_dataset != default_root() else []
     if before.said.get("storage") == "packed" and not args.storage:

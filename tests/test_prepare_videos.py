@@ -20,7 +20,9 @@ from made_videos import write_sound, write_video
 from PIL import Image
 from programs import REPOSITORY, evaluate, train
 
+from ops.data import video_index
 from ops.data.catalog import resolve
+from ops.data.parallel import in_parallel
 from ops.data.records import read_categories
 from ops.errors import InputError
 from opts import training_options
@@ -115,6 +117,19 @@ def test_storage_video_extracts_nothing(tmp_path: Path) -> None:
     train(tmp_path, "--shift", "--epochs=1", "-b", "4", "--input_size=32", dataset="mine")
     assert prepare(tmp_path) == 1  # then frames too
     assert resolve("mine", tmp_path / "dataset").storage == "frames"
+
+
+def test_storage_video_looks_by_so_many_processes_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def by(work: Any, tasks: Any, jobs: int, *more: Any) -> Any:
+        asked.append(jobs)
+        return in_parallel(work, tasks, 1, *more)
+
+    monkeypatch.setattr(video_index, "in_parallel", by)
+    monkeypatch.setattr(video_index, "WORTH_PROCESSES", 1)
+    prepare(fill(tmp_path), "--storage", "video", "-j", 3)
+    assert asked == [3, 3]
 
 
 def test_a_csv(tmp_path: Path) -> None:

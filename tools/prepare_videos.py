@@ -461,10 +461,11 @@ def index_video_files(
 ) -> tuple[dict[str, int], int]:
     """Nothing is extracted; the same as `extract_frames` of the video files themselves."""
     known: dict[str, Indexed] = {}
+    folder.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         paths = [video.path for video in videos if video.split == split]
-        folder.mkdir(parents=True, exist_ok=True)
-        known |= index_videos(folder / f"{split}_videos.txt", root, paths, anew=True) if paths else {}
+        if paths:
+            known |= index_videos(folder / f"{split}_videos.txt", root, paths, anew=True, jobs=args.jobs)
     failed = [f"{path}: {with_reason(path, entry.fault)}" for path, entry in known.items() if not entry.table]
     if failed:
         print(f"failed: {len(failed)}", *failed, sep="\n  ", file=sys.stderr)

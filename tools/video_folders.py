@@ -150,9 +150,8 @@ def sort_into_classes(root: Path, paths: Sequence[str]) -> Layout:
         raise InputError(f"--videos: {root / loose[0]} lies in no class folder: make a folder for each class")
     labels = [unicodedata.normalize("NFC", above[class_at]) for above in folders]
     splits = ["" if split_at is None else _split(above[split_at]) for above in folders]
-    return Layout(
-        labels, splits, [*notes, *_one_class(root, folders, class_at)], _class_folders(root, folders, class_at)
-    )
+    notes += _one_class(root, folders, class_at)
+    return Layout(labels, splits, notes, _class_folders(root, folders, class_at))
 
 
 def _split(folder: str) -> str:
@@ -183,11 +182,7 @@ def _levels(root: Path, folders: Sequence[tuple[str, ...]]) -> tuple[int | None,
         return None, 0, notes
     if known == seconds:
         return 1, 0, [*notes, f"{' and '.join(known)}, in the folders of the classes, are taken for splits"]
-    return (
-        None,
-        0,
-        [*notes, f"{' and '.join(known)}: no splits, as not every video of the classes lies in such a folder"],
-    )
+    return None, 0, [*notes, f"{' and '.join(known)}: no splits, as not every video lies in such a folder"]
 
 
 def _one_class(root: Path, folders: Sequence[tuple[str, ...]], class_at: int) -> list[str]:

@@ -41,10 +41,13 @@ class Indexed:
         return self.table.num_frames if self.table else 0
 
 
-def index_videos(list_file: Path, root: Path, paths: Sequence[str], anew: bool = False) -> dict[str, Indexed]:
+def index_videos(
+    list_file: Path, root: Path, paths: Sequence[str], anew: bool = False, jobs: int | None = None
+) -> dict[str, Indexed]:
     """What is known of each of `paths` below `root`; what is not known yet, or was at fault, is looked at.
 
-    With `anew`, files of another size than before too. An interrupted look is kept as far as it came.
+    With `anew`, files of another size than before too. An interrupted look is kept as far as it came. Many files are
+    looked at by `jobs` processes, or one a processor.
     """
     file = index_file(list_file)
     before = read_index(file)
@@ -55,9 +58,9 @@ def index_videos(list_file: Path, root: Path, paths: Sequence[str], anew: bool =
     if not left:
         return known
     logger.info("looking through %d of %d videos of %s", len(left), len(paths), list_file)
-    jobs = usable_cores() if len(left) >= WORTH_PROCESSES else 1
+    processes = (jobs or usable_cores()) if len(left) >= WORTH_PROCESSES else 1
     try:
-        with closing(in_parallel(partial(probe, root=root), left, jobs)) as seen:
+        with closing(in_parallel(partial(probe, root=root), left, processes)) as seen:
             known.update(seen)
     finally:
         if known != before:

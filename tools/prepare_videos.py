@@ -135,9 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(args)
     except OSError as fault:
-        raise InputError(
-            f"{fault}. What is finished is kept; once that is mended, the same command continues"
-        ) from fault
+        raise InputError(f"{fault}. What is finished is kept; the same command continues") from fault
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,10 +16,12 @@ activate
 found=$(PYTHONIOENCODING=utf-8 python - "$weights" <<'PY'
 import sys
 from pathlib import Path
-from ops.errors import reported
+from ops.errors import InputError, reported
 from ops.running.checkpoint import newest_own, read_checkpoint
 with reported():
     checkpoint = read_checkpoint(Path(sys.argv[1])) if sys.argv[1] else newest_own(Path("checkpoint"))
+    if not checkpoint.dataset:
+        raise InputError(f"{checkpoint.path} does not say its data set: python test_models.py DATASET --weights=FILE does")
     print(checkpoint.dataset, checkpoint.path)
 PY
 )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from archs import timm_models
+from archs import state_dicts, timm_models
 from archs.bninception import BNInception, from_caffe
 from archs.mobilenetv2 import InvertedResidual, MobileNetV2, from_torchvision
 from archs.names import ARCHS, RESNETS, TIMM_PREFIX
@@ -132,11 +132,12 @@ def _timm(arch: str, pretrain: str) -> Backbone:
 
 def _load(backbone: Backbone, arch: str, state: dict[str, torch.Tensor], source: str) -> None:
     """Loads `state`, which may be of torchvision's or Caffe's form, into the backbone but for its classifier."""
+    own = backbone.net.state_dict()
+    state = state_dicts.without_prefix(state, own)
     if arch == "mobilenetv2":
         state = from_torchvision(state)
     elif arch == "BNInception":
         state = from_caffe(state)
-    own = backbone.net.state_dict()
     # A backbone trained on other classes is as good a start: its classifier is replaced anyway. Old files have no
     # counters of batches, which matter to nothing here.
     kept = [k for k in own if k.startswith(f"{backbone.classifier}.") or k.endswith("num_batches_tracked")]
@@ -178,10 +179,11 @@ def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"--pretrain {path}: no such file; expected imagenet, none or a state dict's path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise OSError(f"--pretrain {path}: not readable as a state dict of tensors ({error})") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        state = state_dicts.unwrapped(state_dicts.read(path))
+    except (OSError, ValueError) as error:
+        raise OSError(f"--pretrain {path}: not readable as a state dict of tensors: {error}") from error
+    if state is None or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"--pretrain {path}: expected a state dict (names to tensors)")
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    if any("base_model." in name for name in state):
+        raise ValueError(f"--pretrain {path}: a video network's checkpoint, not a backbone's: give it to --tune_from")
+    return state

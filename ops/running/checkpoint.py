@@ -2,14 +2,13 @@
 
 An own checkpoint describes itself: weights without wrappers, the network's options, class names, optimizer,
 scaler, epoch and the options of its run. (There is no random state to keep: what an epoch draws follows from the
-seed, the epoch and the rank.) A published one is a dict with `state_dict` and little else; `published.py` reads
-its options.
+seed, the epoch and the rank.) Another's is a state dict, bare or wrapped (see `archs.state_dicts`), and little else;
+`published.py` reads its options.
 """
 
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,23 @@ from typing import Any
 
 import torch
 
+from archs import state_dicts
 from ops.errors import InputError
 from ops.files import atomic_write
 from ops.model.input_stage import adapted_kernels
 from ops.model.tsn import TSN
-from ops.running.published import is_mmaction, published_dataset, published_network, rename_published
+from ops.running.published import (
+    CLASSIFIERS,
+    MMACTION_CLASSIFIER,
+    MMACTION_DATASETS,
+    is_mmaction,
+    mmaction_classes,
+    names_dataset,
+    published_dataset,
+    published_network,
+    rename_published,
+    without_split,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +68,10 @@ class Checkpoint:
 
     def has_classes(self, dataset: str, categories: Sequence[str]) -> bool:
         """Its classifier tells these classes apart: by its class names or, where it has none, by its data set."""
-        return self.categories == list(categories) if self.categories else self.dataset == dataset
+        if self.categories:
+            return self.categories == list(categories)
+        named = self.from_mmaction and names_dataset(self.path, dataset)
+        return named or without_split(self.dataset) == dataset
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -72,21 +86,38 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises InputError for a missing, truncated, foreign or unsafe file, naming it.
     """
     content = _load(path)
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise InputError(f"{path}: not a checkpoint: expected a dict with 'state_dict'")
-    state = content.pop("state_dict")
-    if foreign := [k for k, v in state.items() if not isinstance(v, torch.Tensor)]:
-        raise InputError(f"{path}: state_dict[{foreign[0]!r}] is no tensor: not a checkpoint of this kind")
-    if "format" not in content:
-        from_mmaction = is_mmaction(state)
-        state = rename_published(state)
-        network = published_network(path, state, from_mmaction)
-        return Checkpoint(path, state, network, from_mmaction=from_mmaction)
+    if isinstance(content, dict) and {"format", "network"} <= content.keys():
+        return _own(path, content)
+    state = _tensors(path, state_dicts.unwrapped(content))
+    try:
+        state = state_dicts.without_prefix(state, {MMACTION_CLASSIFIER, *CLASSIFIERS})
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    from_mmaction = is_mmaction(state)
+    classes = mmaction_classes(content, len(state[MMACTION_CLASSIFIER])) if from_mmaction else []
+    state = rename_published(state)
+    network = published_network(path, state, from_mmaction)
+    return Checkpoint(path, state, network, classes, from_mmaction=from_mmaction)
+
+
+def _own(path: Path, content: dict[str, Any]) -> Checkpoint:
+    """Of what `save_checkpoint` wrote."""
     if content["format"] != FORMAT:
         raise InputError(f"{path}: format {content['format']!r}, this version reads {FORMAT}: update FEXNet")
-    if missing := {"network", "categories", "dataset"} - content.keys():
+    if missing := {"state_dict", "categories", "dataset"} - content.keys():
         raise InputError(f"{path}: not a checkpoint: {', '.join(sorted(missing))} missing")
+    state = _tensors(path, content.pop("state_dict"))
     return Checkpoint(path, state, content.pop("network"), content.pop("categories"), content)
+
+
+def _tensors(path: Path, state: Any) -> dict[str, torch.Tensor]:
+    """The state dict, if it is one."""
+    if not isinstance(state, dict):
+        known = ", ".join(repr(holder) for holder in state_dicts.HOLDERS)
+        raise InputError(f"{path}: not a checkpoint: expected a state dict (names to tensors), bare or under {known}")
+    if foreign := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
+        raise InputError(f"{path}: state_dict[{foreign[0]!r}] is no tensor: not a checkpoint of this kind")
+    return state
 
 
 def newest_own(folder: Path) -> Checkpoint:
@@ -132,17 +163,19 @@ def refuse_other_classes(checkpoint: Checkpoint, dataset: str, categories: Seque
         where = f"{count} classes there, {len(ours)} here"
     elif differ is not None:
         where = f"class {differ} is {theirs[differ]!r} there and {ours[differ]!r} here"
+    elif checkpoint.has_classes(dataset, categories):
+        return
     elif not checkpoint.dataset:
         raise InputError(
-            f"{checkpoint.path}: neither it nor its name says which data set it was trained on: put kinetics400, "
-            "sthv1, sthv2, jester, ucf101 or hmdb51 into its name, as MMAction2 does"
+            f"{checkpoint.path}: it has {count} classes, and neither it nor its name says which: if they are those of "
+            f"{dataset!r}, in its category.txt's order, put that into the file's name, as tsm_1x1x8_{dataset}-rgb.pth "
+            f"(of MMAction2's own, its names for them: {', '.join(MMACTION_DATASETS)})"
         )
-    elif not checkpoint.has_classes(dataset, categories):
-        where = f"its name says {checkpoint.dataset}, and it has no class names: rename it if they are the same"
     else:
-        return
+        where = f"its name says {checkpoint.dataset}, and it has no class names: rename it if they are the same"
+    trained_on = f"on {checkpoint.dataset!r}" if checkpoint.dataset else "on others"
     raise InputError(
-        f"{checkpoint.path}: not trained on the classes of {dataset!r}, but on {checkpoint.dataset!r} ({where}). Test "
+        f"{checkpoint.path}: not trained on the classes of {dataset!r}, but {trained_on} ({where}). Test "
         "it there, or fine-tune it here with main.py --tune_from"
     )
 
@@ -211,17 +244,8 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; expected a file such as checkpoint/<run's name>/{BEST}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: refused: it is damaged, or holds objects other than tensors, numbers, text, lists and dicts, "
-            f"which could run code when loaded ({_cause(error)}). Copy it again, or have its maker save it without them"
-        ) from error
-    except Exception as error:
-        raise InputError(f"{path}: damaged or no checkpoint: copy or train it again ({_cause(error)})") from error
-
-
-def _cause(error: Exception) -> str:
-    """What torch found, without its advice to load the file unsafely."""
-    text = str(error).split("WeightsUnpickler error:")[-1].strip()
-    return (text.splitlines() or [type(error).__name__])[0].split(". ")[0][:200]
+        return state_dicts.read(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,10 +1,10 @@
 """Checkpoints of TSM's, FEXNet's and MMAction2's code: their tensors' names, and options read from name and tensors.
 
 They hold no options. Of TSM and FEXNet the path names data set, modality, backbone, shift and segments, as the
-published scripts write it:
+published scripts write it, and as our own runs are called, of which somebody may have saved the tensors alone:
 `TSM_<data set>_<modality>_<arch>[_shift<div>_<place>][…][_FEX]_<consensus>_segment<T>_e<epochs>[…]`.
 MMAction2's TSM-ResNets are known by their tensors; the file's name may say data set and segments
-(`tsm_…_1x1x8-…_kinetics400-rgb_….pth`).
+(`tsm_…_1x1x8-…_kinetics400-rgb_….pth`), its `meta` the classes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ RENAMED = (
 )
 # Three-dimensional convolutions there whose last axes are one long; of fewer dimensions here.
 FLATTENED = ("tim.conv.weight", "fusion.weight")
+STAGE = re.compile(r"base_model\.(layer\d)\.")
 SQUEEZED = re.compile(r"base_model\.layer\d(\.net)?\.\d+\.(reduce|expand)\.weight")
 # (a pattern of MMAction2's names, here)
 FROM_MMACTION = (
@@ -47,9 +48,13 @@ MMACTION_DATASETS = {
     "hmdb51": "hmdb51",
 }  # fmt: skip
 
+# Where the classifier of a published network may stand; without dropout it is in the backbone's own place.
+CLASSIFIERS = ("new_fc.weight", "base_model.fc.weight", "base_model.classifier.weight")
+MMACTION_CLASSIFIER = "cls_head.fc_cls.weight"
+
 RUN_NAME = re.compile(
-    r"TSM_(?P<dataset>[^_]+)_(?P<modality>RGBDiff|RGB|Flow)_(?P<arch>[^_]+)"
-    r"(_shift(?P<div>\d+)_(?P<place>[a-z]+|[01]{12}))?(?P<marks>(_[A-Za-z]+)*?)"
+    r"TSM_(?P<dataset>.+?)_(?P<modality>RGBDiff|RGB|Flow)(keep)?_(?P<arch>[^_]+)"
+    r"(_shift(?P<div>\d+)_(?P<place>[a-z]+|[01]{12}))?(?P<marks>(_[A-Za-z0-9]+)*?)"
     r"_(?P<consensus>avg|identity)_segment(?P<segments>\d+)(?P<after>[^.]*)"
 )
 BOTTLENECK_LAYER3 = {6: "resnet50", 23: "resnet101", 36: "resnet152"}
@@ -60,12 +65,11 @@ CHANNELS = {3: "RGB", 10: "Flow", 15: "RGBDiff", 18: "RGBDiff"}
 
 
 def rename_published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors under this project's names, without the wrapper's `module.`; own names stay as they are."""
+    """The tensors under this project's names; own names stay as they are."""
     if is_mmaction(state):
         return _rename_mmaction(state)
     renamed = {}
     for name, value in state.items():
-        name = name.removeprefix("module.")
         for theirs, ours in RENAMED:
             name = name.replace(theirs, ours)
         if name.endswith(FLATTENED) and value.ndim == 5:
@@ -78,7 +82,7 @@ def rename_published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def is_mmaction(state: dict[str, torch.Tensor]) -> bool:
     """The tensors are named as MMAction2 names them."""
-    return "cls_head.fc_cls.weight" in state
+    return MMACTION_CLASSIFIER in state
 
 
 def _rename_mmaction(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -101,6 +105,15 @@ def published_network(path: Path, state: dict[str, torch.Tensor], from_mmaction:
     return values | (_from_mmaction_name(path) if from_mmaction else _from_run_name(path, values))
 
 
+def mmaction_classes(content: Any, count: int) -> list[str]:
+    """The `count` class names in the `meta` of what MMAction2 (1.x, 0.x) saved; none where they are not there."""
+    meta = content.get("meta") if isinstance(content, dict) else None
+    places = [meta, meta.get("dataset_meta")] if isinstance(meta, dict) else []
+    lists = (place.get(key) for place in places if isinstance(place, dict) for key in ("classes", "CLASSES"))
+    fit = (list(n) for n in lists if isinstance(n, list | tuple) and len(n) == count)
+    return next((names for names in fit if all(isinstance(name, str) for name in names)), [])
+
+
 def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     arch, classifier = _arch(path, state), _classifier(state)
     values: dict[str, Any] = {} if classifier == "new_fc.weight" else {"dropout": 0.0}
@@ -108,13 +121,17 @@ def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     channels = first.shape[1]
     if channels not in CHANNELS:
         raise InputError(f"{path}: its first convolution takes {channels} channels, expected one of {[*CHANNELS]}")
+    parts = [name for name in state if ".temporal." in name]
+    paper = any(".segregation.scene_bn." in name for name in parts)
+    if paper and (stages := sorted({m[1] for m in map(STAGE.match, parts) if m})):  # of ResNets
+        values["fex_stages"] = tuple(stages)
     return values | {
         "num_classes": state[classifier].shape[0],
         "modality": CHANNELS[channels],
         "keep_rgb": channels == 18,
         "arch": arch,
         "shift": any(".net." in name.replace("base_model.layer2.net.", "") for name in state),
-        "fex": "released" if any(".temporal.segregation." in name for name in state) else "off",
+        "fex": "paper" if paper else "released" if parts else "off",
         "temporal_pool": any(name.startswith("base_model.layer2.net.") for name in state),
         "non_local": any(".nl." in name for name in state),
         "add_se": any(SQUEEZED.fullmatch(name) for name in state),
@@ -130,7 +147,7 @@ def _from_run_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
         for option in ("arch", "modality")
         if match[option] != values[option]
     ]
-    if values["fex"] == "off" and "FEX" in marks:
+    if values["fex"] == "off" and marks & {"FEX", "FEXreleased"}:
         faults.append("_FEX is in the name and not in the tensors")
     for option, mark in (("temporal_pool", "tpool"), ("non_local", "nl"), ("add_se", "addse")):
         if values[option] != (mark in marks):
@@ -165,6 +182,16 @@ def published_dataset(path: Path, from_mmaction: bool = False) -> str:
     return next((ours for theirs, ours in MMACTION_DATASETS.items() if theirs in path.name), "")
 
 
+def without_split(dataset: str) -> str:
+    """A data set's name without the mark of its split: all of them have the same classes."""
+    return re.sub(r"_split\d+$", "", dataset)
+
+
+def names_dataset(path: Path, dataset: str) -> bool:
+    """The file's name has the data set's in it, as a word: `tsm_1x1x8_mine-rgb.pth`."""
+    return re.search(rf"(?<![A-Za-z0-9]){re.escape(dataset)}(?![A-Za-z0-9])", path.name) is not None
+
+
 def _run_name(path: Path) -> re.Match[str]:
     for part in reversed(path.parts):
         if match := RUN_NAME.match(part):
@@ -176,9 +203,8 @@ def _run_name(path: Path) -> re.Match[str]:
 
 
 def _classifier(state: dict[str, torch.Tensor]) -> str:
-    """The classifier's weight; published networks trained without dropout have it in the backbone's own place."""
-    places = ("new_fc.weight", "base_model.fc.weight", "base_model.classifier.weight")
-    return next((name for name in places if name in state), places[0])
+    """The classifier's weight."""
+    return next((name for name in CLASSIFIERS if name in state), CLASSIFIERS[0])
 
 
 def _arch(path: Path, state: dict[str, torch.Tensor]) -> str:
@@ -189,5 +215,8 @@ def _arch(path: Path, state: dict[str, torch.Tensor]) -> str:
         bottleneck = any(re.match(r"base_model\.layer3\.0\..*conv3\.", name) for name in state)
         arch = (BOTTLENECK_LAYER3 if bottleneck else BASIC_LAYER3).get(blocks)
     if arch is None or _classifier(state) not in state:
-        raise InputError(f"{path}: its tensors are not those of a video network around a backbone known here")
+        raise InputError(
+            f"{path}: its tensors are not those of a video network around a backbone known here; an image network's "
+            "weights go to main.py --pretrain"
+        )
     return arch

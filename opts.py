@@ -125,7 +125,8 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out.add_argument("--csv_file", metavar="FILE", help="write predictions here as the challenges want them")
     out.add_argument("--softmax", action="store_true", help="turn a video's scores into probabilities")
     out.add_argument("--coeff", type=_numbers, metavar="C[,C…]", help="weights of an ensemble's networks (1)")
-    out.add_argument("--save_scores", metavar="FILE", help="write every video's scores here (.npz)")
+    kept = "write every video's scores here (.npz); an ensemble's networks' own, as they come, beside it"
+    out.add_argument("--save_scores", metavar="FILE", help=kept)
     args, faults = parser.read(argv)
     faults += _apply_protocol(args)
     faults += _testing_faults(args, parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,20 @@ import numpy as np
 import pytest
 import torch
 from helpers_data import write_flow
+from made_videos import write_video
 from programs import python, train
 
 import test_models
+from ops.data.catalog import resolve
 from ops.data.clips import VideoClips
+from ops.data.videofile import video_names
 from ops.errors import InputError
-from ops.evaluation.ensemble import Predictions, combine
+from ops.evaluation import report
+from ops.evaluation.ensemble import Predictions, combine, expected, refuse_what_cannot_be_combined
+from ops.evaluation.report import write_scores
+from ops.model.tsn import build_network, network_options
 from ops.programs import testing
+from ops.running.distributed import DistributedContext
 from opts import testing_options as read_testing_options
 
 
@@ -57,6 +65,17 @@ def run(trained: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def videos(trained: Path) -> None:
+    """The validation videos as video files too, `<path>.mp4`."""
+    demo = trained / "dataset" / "demo"
+    lines = [line.rsplit(" ", 2) for line in (demo / "val_videofolder.txt").read_text().splitlines()]
+    for seed, (path, _, _) in enumerate(lines):
+        write_video(demo / "videos" / f"{path}.mp4", 8, seed=seed)
+    for part in ("train", "val"):
+        (demo / f"{part}_videos.txt").write_text("".join(f"{path}.mp4 {label}\n" for path, _, label in lines))
 
 
 def test_an_ensemble_is_the_weighted_sum_over_its_size(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +134,127 @@ def test_saved_scores_stand_for_their_network(run: Run, tmp_path: Path, monkeypa
     assert np.abs(saved["saved"]["scores"] - whole).max() < 1e-6 and np.abs(mixed - whole).max() < 1e-6
     assert saved["videos"] == 12
     assert run("a.npz", "--max_num=5")["videos"] == 5
+
+
+@pytest.mark.usefixtures("videos")
+def test_rgb_from_video_files_and_flow_from_frames_are_an_ensemble(run: Run, trained: Path, tmp_path: Path) -> None:
+    flags = ["--storage=video", "--max_num=4", f"--csv_file={tmp_path / 'p.csv'}"]
+    alone = {name: run(name, *flags)["saved"] for name in ("a", "flow")}
+    (tmp_path / "s.npz").rename(tmp_path / "flow.npz")
+    lines = (trained / "dataset" / "demo" / "val_videofolder.txt").read_text().splitlines()
+    names = [line.rsplit(" ", 2)[0] for line in lines[:4]]
+    assert alone["a"]["paths"].tolist() == [f"{name}.mp4" for name in names]  # as they are listed
+    expected = (alone["a"]["scores"] + alone["flow"]["scores"]) / 2
+    for weights in ("a,flow", "flow.npz,a"):
+        both = run(weights, *flags)["saved"]
+        assert np.abs(both["scores"] - expected).max() <= 1e-6 * np.abs(expected).max()
+        assert [line.split(";")[0] for line in (tmp_path / "p.csv").read_text().splitlines()] == names
+
+
+def test_a_video_is_known_by_its_path_without_the_ending() -> None:
+    paths = ["walk/v0.mp4", "V1.WebM", "clip.v2", "x/clip.v2.avi", "walk/.mp4", "mp4", ".mp4", "a/b.mp4/c", "é.mkv"]
+    known = ["walk/v0", "V1", "clip.v2", "x/clip.v2", "walk/.mp4", "mp4", ".mp4", "a/b.mp4/c", "é"]
+    assert video_names(paths) == known == video_names(known)
+    assert video_names(["v.mp4", "v.webm", "w.mp4", "w.mp4"]) == ["v.mp4", "v.webm", "w", "w"]
+    assert video_names(["v", "v.mp4"]) == ["v", "v.mp4"]
+
+
+def test_an_ensembles_lists_scores_and_clips_are_checked_before_the_first_forward(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing, "score_videos", lambda *_: pytest.fail("a network was run"))
+    lines = (trained / "dataset" / "demo" / "val_videofolder.txt").read_text().splitlines()
+    (tmp_path / "fewer.txt").write_text("\n".join(lines[:-1]))
+    lists = f"{trained / 'dataset' / 'demo' / 'val_videofolder.txt'},{tmp_path / 'fewer.txt'}"
+    fields = [line.rsplit(" ", 2) for line in lines]
+    labels = torch.tensor([int(label) for *_, label in fields])
+    shares = Predictions("", [f"{path}.mp4" for path, *_ in fields], labels, torch.full((12, 12), 1 / 12), softmax=True)
+    categories = (trained / "dataset" / "demo" / "category.txt").read_text().splitlines()
+    write_scores(tmp_path / "shares.npz", shares, categories)
+    for weights, flags, words in (
+        ("a,b", [f"--test_list={lists}"], "an ensemble's lists must name the same videos"),
+        ("a,shares.npz", [], r"shares\.npz holds probabilities"),
+        ("a,flow", ["--reverse_time"], "flow can't be played backwards"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(weights, *flags)
+
+
+def test_each_members_scores_are_kept_as_they_come(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run("a,flow,b", "--softmax", "--max_num=3")
+    real, calls = testing.score_videos, []
+
+    def dies_in_the_third_pass(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(testing, "score_videos", dies_in_the_third_pass)
+        run("a,flow,b", "--softmax", "--max_num=3", f"--save_scores={tmp_path / 'new.npz'}")
+    assert {path.name for path in tmp_path.glob("new*")} == {"new.member0.npz", "new.member1.npz"}
+    again = run("new.member0.npz,new.member1.npz,b", "--softmax", "--max_num=3")
+    assert np.abs(again["saved"]["scores"] - whole["saved"]["scores"]).max() < 1e-6
+    assert not bool(np.load(tmp_path / "new.member0.npz")["softmax"])  # good for a sum of logits too
+
+
+def test_what_took_hours_is_written_before_the_picture(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no font")
+
+    flags = ["--max_num=2", f"--csv_file={tmp_path / 'p.csv'}", f"--report={tmp_path / 'out'}"]
+    results = {tmp_path / name for name in ("s.npz", "p.csv", "r.json", "out/confusion_matrix.csv")}
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"no font.*other results are written"):
+        patch.setattr(report, "save_picture", fails)
+        run("a", *flags)
+    assert all(path.is_file() for path in results) and "top1" in capsys.readouterr().out
+    for name, left in (("accuracies", {"s.npz", "p.csv"}), ("write_challenge", {"s.npz"})):
+        for path in results:
+            path.unlink(missing_ok=True)
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no font"):
+            patch.setattr(testing, name, fails)
+            run("a", *flags)
+        assert {path.name for path in results if path.is_file()} == left
+
+
+def test_no_output_overwrites_a_member_or_another_output(run: Run, tmp_path: Path) -> None:
+    write_scores(tmp_path / "s.member1.npz", predictions("", ["x"], [0]), list("abc"))
+    for weights, flags, words in (
+        ("s.member1.npz", [f"--save_scores={tmp_path}/s.member1.npz"], r"s\.member1\.npz: it is one of --weights"),
+        ("s.member1.npz,a", [], r"s\.member1\.npz: it is one of --weights"),  # a's are to be kept there
+        ("a", [f"--csv_file={tmp_path}/r.json"], r"r\.json: .*two outputs are this file"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(weights, *flags)
+
+
+def test_a_number_of_the_released_network_says_on_what_it_depends(
+    run: Run, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = torch.load(trained / "checkpoint" / "a" / "ckpt.pth")
+    options = network_options(content["network"] | {"fex": "released"})
+    content |= {"network": asdict(options), "state_dict": build_network(options).state_dict()}
+    torch.save(content, tmp_path / "released.pth")
+    for names, depends in (("released.pth", True), ("a", False)):
+        result = run(names, "--batch_size=4", "--max_num=2")
+        assert result["scores_depend_on_grouping"] == depends
+        assert (result["batch_size"], result["processes"], result["devices"]) == (4, 1, 1)
+        assert result["views_per_forward"] == ("all of a batch" if depends else 16)
+    assert "depend on" not in caplog.text
+    args = read_testing_options(
+        ["demo", f"--weights={tmp_path / 'released.pth'}", "--root_dataset", str(trained / "dataset")]
+    )
+    monkeypatch.setattr(DistributedContext, "wait", lambda _: None)
+    monkeypatch.setattr(DistributedContext, "spread", lambda _, network: network)
+    cpu = torch.device("cpu")
+    for context in (DistributedContext(cpu, 0, world_size=2), DistributedContext(cpu, gpus=(0, 1))):
+        caplog.clear()
+        member = testing.build_member(args, 0, resolve("demo", trained / "dataset"), context)
+        assert "the released network's scores depend on" in caplog.text and context.describe() in caplog.text
+        assert (member.facts["processes"], member.facts["devices"]) == (context.world_size, 2)
 
 
 def test_a_list_without_labels_gives_predictions_only(
@@ -196,6 +336,9 @@ def test_a_list_may_name_a_video_twice() -> None:
     twice = Predictions("one", ["x", "x"], torch.tensor([0, 1]), torch.tensor([[1.0, 0], [1.0, 0]]))
     both = combine([twice, twice], [1, 1])
     assert both.paths == ["x", "x"] and both.labels.tolist() == [0, 1]
+    lost = Predictions("two", ["x", "x", "y"], torch.tensor([0, 1, 1]), torch.ones(3, 2))
+    both = combine([lost, replace(twice, left_out=("y",))], [1, 1])  # the lists were the same
+    assert both.paths == ["x", "x"] and both.left_out == ("y",) and both.scores.tolist() == [[1, 0.5]] * 2
     other = Predictions("two", ["x", "x", "y"], torch.tensor([0, 1, 1]), torch.ones(3, 2))
     with pytest.raises(InputError, match="the same order"):
         combine([other, Predictions("three", ["y", "x", "x"], torch.tensor([1, 0, 1]), torch.ones(3, 2))], [1, 1])
@@ -207,12 +350,22 @@ def test_a_list_may_name_a_video_twice() -> None:
         (predictions("two", ["x"], [0]), r"two has no scores of y \(1 such\), which one has"),
         (predictions("two", ["x", "y", "z"], [0, 1, 1]), "one has no scores of z"),
         (predictions("two", ["x", "y"], [0, 2]), "two and one give y different labels"),
+        (predictions("two", ["x", "y"], [0, -1]), "different labels, -1 and 1"),
         (predictions("two", ["x", "y"], [0, 1], softmax=True), "two holds probabilities"),
+        (predictions("two", ["x.mp4", "y.mkv", "y.mp4"], [0, 1, 1]), r"two has no scores of y \(1 such\)"),
+        (predictions("two", ["y", "x", "x"], [1, 0, 0]), "two names a video twice"),
+        (Predictions("two", ["x", "y"], torch.tensor([0, 1]), torch.ones(2, 4)), "two has 4 classes and one 3"),
     ],
 )
 def test_members_that_do_not_fit(other: Predictions, words: str) -> None:
+    paths = ["x", "x", "y"] if "twice" in words else ["x", "y"]
+    one = predictions("one", paths, [0, 0, 1] if "twice" in words else [0, 1])
     with pytest.raises(InputError, match=words):
-        combine([predictions("one", ["x", "y"], [0, 1]), other], [1, 1])
+        combine([one, other], [1, 1], video_names)
+    to_come = [expected(p.source, p.paths, p.labels, p.scores.shape[1], p.softmax) for p in (one, other)]
+    for members in ([one, to_come[1]], [to_come[0], other], to_come):  # scores of a file and of a network
+        with pytest.raises(InputError, match=words):
+            refuse_what_cannot_be_combined(members, video_names)
 
 
 def test_foreign_and_damaged_score_files(run: Run, tmp_path: Path) -> None:

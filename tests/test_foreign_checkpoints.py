@@ -117,7 +117,7 @@ def test_mmactions_networks_too(prefix: str, tmp_path: Path) -> None:
         ({"CLASSES": tuple("abc")}, "tsm_1x1x8_mine-rgb.pth", "mine", ""),  # not of this classifier
         ({"CLASSES": None, "dataset_meta": "?"}, "tsm_r50_mine.pth", "mine", ""),
         ({}, "my_set-rgb.pth", "my_set", ""),
-        ({}, "best.pth", "mine", r"put that into the file's name, as tsm_1x1x8_mine-rgb\.pth"),
+        ({}, "best.pth", "mine", r"5 classes are those of 'mine' .*: tsm_1x1x8_mine-rgb\.pth"),
         ({}, "mines.pth", "mine", "neither it nor its name says"),
         ({}, "tsm_1x1x8_sthv2-rgb.pth", "mine", "its name says somethingv2"),
     ],

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
@@ -46,7 +45,8 @@ from ops.data.storages import STORAGES, Storage, listed
 from ops.data.storages.checked import Checked
 from ops.data.storages.video import VideoFiles
 from ops.errors import InputError, reported
-from ops.files import atomic_write, write_text
+from ops.evaluation.drawing import as_written, save_picture
+from ops.files import write_text
 from tools.options import add_jobs, add_root, common_faults, documented_parser
 
 CHUNK = 32  # videos checked by a process at a time
@@ -199,11 +199,11 @@ def write_report(report: Report, folder: Path, data: DataSource, storage: Storag
     head = [f"{key}: {value}" for key, value in summary.items()]
     found = [f"{kind}: {line}" for kind, lines in found_by_kind(report) for line in lines]
     write_text(folder / "report.txt", "".join(f"{line}\n" for line in [*head, "", *found]))
-    draw_balance(report, data, folder / "balance.png")
-    draw_sheet(train, data, storage, folder / "contact_sheet.png")
     print(*head, sep="\n")
     for kind, lines in found_by_kind(report):
         print(f"{kind}s: {len(lines)}", *lines[:SHOWN], *["…"] * (len(lines) > SHOWN), sep="\n  ")
+    draw_balance(report, data, folder / "balance.png")
+    draw_sheet(train, data, storage, folder / "contact_sheet.png")
     print(f"report: {folder}")
 
 
@@ -226,7 +226,7 @@ def draw_balance(report: Report, data: DataSource, file: Path) -> None:
         left.bar(range(K), heights, bottom=bottom, width=1.0 if K > 40 else 0.8, label=name)
         bottom = [b + h for b, h in zip(bottom, heights, strict=True)]
     if K <= 40:  # more names would not be readable
-        left.set_xticks(range(K), [shorten(data.categories[label]) for label in order], rotation=90, fontsize=8)
+        left.set_xticks(range(K), [as_written(data.categories[label]) for label in order], rotation=90, fontsize=8)
     left.set(ylabel="videos", xlabel="" if K <= 40 else "classes, the most frequent first")
     for name, records in report.videos.items():
         right.hist([record.num_frames for record in records], bins=40, histtype="step", label=name)
@@ -234,7 +234,7 @@ def draw_balance(report: Report, data: DataSource, file: Path) -> None:
     if report.videos:
         left.legend()
         right.legend()
-    save(figure, file)
+    save_picture(figure, file, dpi=90)
 
 
 def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage, file: Path) -> None:
@@ -247,8 +247,7 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
         axes.set_axis_off()
     for row, record in zip(grid, chosen, strict=False):
         label = data.categories[record.label] if record.label != UNLABELLED else "no label"
-        title = f"{shorten(label)}: {shorten(record.path)}, {record.num_frames} frames"
-        title = f"{shorten(label)}: {shorten(record.path)}, {record.num_frames} frames"
+        title = f"{as_written(label)}: {as_written(record.path)}, {record.num_frames} frames"
         row[0].text(0, 1.04, title, fontsize=8, transform=row[0].transAxes, in_layout=False)
         numbers = sorted(set(val_indices(record.num_frames, SHEET_FRAMES, 1)))
         try:
@@ -259,7 +258,7 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
         for axes, frame in zip(row, frames, strict=False):
             pixels = frame.permute(1, 2, 0).numpy()  # (H, W, c)
             axes.imshow(pixels if pixels.shape[2] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=255)
-    save(figure, file)
+    save_picture(figure, file, dpi=90)
 
 
 def spread_over_classes(records: Sequence[VideoRecord], most: int) -> list[VideoRecord]:
@@ -271,18 +270,6 @@ def spread_over_classes(records: Sequence[VideoRecord], most: int) -> list[Video
     labels = labels[:: max(1, len(labels) // most)]
     rounds = zip_longest(*(by_class[label] for label in labels))
     return [record for turn in rounds for record in turn if record is not None][:most]
-
-
-def shorten(text: str, most: int = 40) -> str:
-    """A name that fits, and that matplotlib does not take for a formula."""
-    return (text if len(text) <= most else f"{text[: most - 1]}…").replace("$", r"\$")
-
-
-def save(figure: Figure, file: Path) -> None:
-    """As PNG. The font lacks some alphabets; it draws boxes then, of which there is nothing to say."""
-    with warnings.catch_warnings(), atomic_write(file) as opened:
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(opened, format="png", dpi=90)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ opened, nothing but the file itself is read, and a frame larger than MAX_PIXELS 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,20 @@ TIMED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg"}
 # Decoders that can be told, before each packet, to leave out a frame that no other frame needs.
 SKIPPING_CODECS = {"h264", "hevc"}
+
+
+def video_names(paths: Sequence[str]) -> list[str]:
+    """What the videos of a list are known by wherever their frames come from: their paths without a video's ending.
+
+    Where two of them differ by the ending alone they keep it. A folder `clip.v2` has no such ending.
+    """
+    distinct = Counter(_without_ending(path) for path in set(paths))
+    return [name if distinct[name] == 1 else path for path in paths for name in [_without_ending(path)]]
+
+
+def _without_ending(path: str) -> str:
+    stem, _, ending = path.rpartition(".")
+    return stem if f".{ending.lower()}" in EXTENSIONS and stem and stem[-1] != "/" else path
 
 
 class DamageError(Exception):

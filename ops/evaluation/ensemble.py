@@ -6,7 +6,7 @@ Legend: `N` videos, `K` classes, `M` members.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from ops.errors import InputError
+
+Names = Callable[[Sequence[str]], list[str]]  # what videos are known by, of their paths as a list has them
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,45 @@ class Predictions:
         """Those of the first `count` videos."""
         return replace(self, paths=self.paths[:count], labels=self.labels[:count], scores=self.scores[:count])
 
+    def known_by(self, names: Names) -> Predictions:
+        """The same, the videos' names in place of their paths."""
+        known = names([*self.paths, *self.left_out])
+        return replace(self, paths=known[: len(self.paths)], left_out=tuple(known[len(self.paths) :]))
+
     def of_videos(self, paths: list[str]) -> Predictions:
         """Those of the videos at `paths`, in that order. InputError if a video stands twice and the order differs."""
-        if self.paths == paths:
-            return self
-        place = {path: i for i, path in enumerate(self.paths)}
-        if len(place) < len(self.paths):
-            raise InputError(f"{self.source} names a video twice: an ensemble's lists must then have the same order")
-        order = torch.tensor([place[path] for path in paths], dtype=torch.int64)
+        wanted = set(paths)
+        places = [i for i, path in enumerate(self.paths) if path in wanted]
+        if [self.paths[i] for i in places] != paths:
+            place = {self.paths[i]: i for i in places}
+            if len(place) < len(places):
+                raise InputError(
+                    f"{self.source} names a video twice: an ensemble's lists must then have the same order"
+                )
+            places = [place[path] for path in paths]
+        order = torch.tensor(places, dtype=torch.int64)
         return replace(self, paths=paths, labels=self.labels[order], scores=self.scores[order])
 
 
-def combine(members: Sequence[Predictions], coefficients: Sequence[float]) -> Predictions:
-    """The weighted sum of the members' scores, divided by M. Videos are matched by their paths.
+def expected(source: str, paths: list[str], labels: torch.Tensor, classes: int, softmax: bool) -> Predictions:
+    """Predictions before there are any: the scores have a shape and no content (torch's meta device)."""
+    return Predictions(source, paths, labels, torch.empty(len(paths), classes, device="meta"), softmax)
 
-    A video that one member could not read is left out. Raises InputError where members predict other videos,
-    labels or classes, or where some scores are probabilities and some are not.
+
+def refuse_what_cannot_be_combined(members: Sequence[Predictions], names: Names = list) -> None:
+    """Raises the InputError that `combine` would, of members some of whom are only `expected`."""
+    bare = [replace(member, scores=member.scores.to("meta")) for member in members]
+    combine(bare, [1.0] * len(bare), names)
+
+
+def combine(members: Sequence[Predictions], coefficients: Sequence[float], names: Names = list) -> Predictions:
+    """The weighted sum of the members' scores, divided by M. Videos are matched by their `names`.
+
+    A video that one member could not read is left out; the rest is in the first member's order, under its paths.
+    Raises InputError where members predict other videos, labels or classes, or where some scores are probabilities and
+    some are not.
     """
+    listed, members = members, [member.known_by(names) for member in members]
     first = members[0]
     left_out = {path for member in members for path in member.left_out}
     paths = [path for path in first.paths if path not in left_out]
@@ -72,16 +96,22 @@ def combine(members: Sequence[Predictions], coefficients: Sequence[float]) -> Pr
             counts = f"{member.scores.shape[1]} classes and {first.source} {first.scores.shape[1]}"
             raise InputError(f"{member.source} has {counts}: they are not of one data set")
     if not paths:
-        raise InputError("there is no video that all members could read")
+        raise InputError(f"there is no video that all members could read: one or another lacks {len(left_out)}")
     aligned = [member.of_videos(paths) for member in members]
     for member in aligned[1:]:
-        if differ := [p for p, a, b in zip(paths, aligned[0].labels, member.labels, strict=True) if a != b]:
+        if differ := (aligned[0].labels != member.labels).nonzero().flatten().tolist():
+            a, b = int(member.labels[differ[0]]), int(aligned[0].labels[differ[0]])
             raise InputError(
-                f"{member.source} and {first.source} give {differ[0]} different labels ({len(differ)} such)"
+                f"{member.source} and {first.source} give {paths[differ[0]]} different labels, {a} and {b} "
+                f"({len(differ)} such; -1: none)"
             )
     weighted = [coefficient * member.scores for coefficient, member in zip(coefficients, aligned, strict=True)]
     scores = torch.stack(weighted).sum(dim=0) / len(members)  # (N, K)
-    return replace(aligned[0], source="the ensemble", scores=scores, left_out=tuple(sorted(left_out)))
+    path_of: dict[str, str] = {}
+    for member, known in zip(reversed(listed), reversed(members), strict=True):  # the first has the last word
+        path_of |= zip((*known.paths, *known.left_out), (*member.paths, *member.left_out), strict=True)
+    kept, lost = [path_of[name] for name in paths], tuple(sorted(path_of[name] for name in left_out))
+    return replace(aligned[0], source="the ensemble", paths=kept, scores=scores, left_out=lost)
 
 
 def _refuse_other_videos(first: Predictions, member: Predictions, left_out: set[str]) -> None:
@@ -103,10 +133,11 @@ def read_scores(path: Path, categories: Sequence[str]) -> Predictions:
         raise InputError(f"{path}: no such file; --save_scores writes one") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not scores that --save_scores wrote, or damaged ({error})") from error
-    if scores.ndim != 2 or scores.shape != (len(paths), len(theirs)) or labels.shape != (len(paths),):
+    right = scores.dtype.kind == "f" and scores.shape == (len(paths), len(theirs)) and softmax.shape == ()
+    if not right or labels.dtype.kind != "i" or labels.shape != (len(paths),):
         raise InputError(f"{path}: damaged: {len(paths)} videos, {len(theirs)} classes, scores {scores.shape}")
-    if theirs.tolist() != list(categories):
-        differ = next((f"{a!r}, not {b!r}" for a, b in zip(theirs, categories, strict=False) if a != b), "their number")
+    if (given := theirs.tolist()) != list(categories):
+        differ = next((f"{a!r}, not {b!r}" for a, b in zip(given, categories, strict=False) if a != b), "their number")
         raise InputError(f"{path}: scores of other classes than this data set's (first difference: {differ})")
     values = (torch.from_numpy(labels), torch.from_numpy(scores))
     return Predictions(str(path), paths.tolist(), *values, bool(softmax), tuple(left_out.tolist()))

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ops.errors import InputError
+from ops.evaluation.drawing import as_written, save_picture
 from ops.evaluation.ensemble import Predictions
 from ops.files import atomic_write
 
@@ -43,15 +44,18 @@ def write_scores(path: Path, predictions: Predictions, categories: Sequence[str]
 
 
 def write_confusion(folder: Path, confusion: np.ndarray, categories: Sequence[str]) -> None:
-    """`confusion_matrix.csv` and `.png` of counts (K, K): a row is a true class, a column a predicted one."""
+    """`confusion_matrix.csv`, then `.png` of counts (K, K): a row is a true class, a column a predicted one."""
 
     text = io.StringIO(newline="")
     rows = zip(categories, confusion.tolist(), strict=True)
     csv.writer(text).writerows([["true \\ predicted", *categories], *([name, *row] for name, row in rows)])
     with atomic_write(folder / "confusion_matrix.csv") as file:
         file.write(text.getvalue().encode())
-    with atomic_write(folder / "confusion_matrix.png") as file:
-        _draw(confusion, categories).savefig(file, format="png", dpi=100)
+    picture = folder / "confusion_matrix.png"
+    try:
+        save_picture(_draw(confusion, categories), picture, dpi=100)
+    except Exception as error:  # matplotlib's are of many kinds
+        raise InputError(f"{picture} cannot be drawn ({error}); its table and all other results are written") from error
 
 
 def _draw(confusion: np.ndarray, categories: Sequence[str]) -> Figure:
@@ -65,8 +69,9 @@ def _draw(confusion: np.ndarray, categories: Sequence[str]) -> Figure:
     figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true")
     if K <= 40:  # more names or numbers would not be readable
-        axes.set_xticks(range(K), categories, rotation=90, fontsize=8)
-        axes.set_yticks(range(K), categories, fontsize=8)
+        names = [as_written(name) for name in categories]
+        axes.set_xticks(range(K), names, rotation=90, fontsize=8)
+        axes.set_yticks(range(K), names, fontsize=8)
         for row, column in np.argwhere(confusion > 0):
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, confusion[row, column], ha="center", va="center", fontsize=7, color=colour)

@@ -89,7 +89,10 @@ def score_videos(
     rows = sorted(context.gather(rows))
     unreadable = context.gather(unreadable)
     if not rows:
-        raise InputError(f"not one of the {len(unreadable)} videos could be read: check the frames' folder")
+        first = unreadable[0]
+        raise InputError(
+            f"not one of the {len(unreadable)} videos could be read; the first, {first.path}: {first.reason}"
+        )
     indices, labels, scores = zip(*rows, strict=True)
     by_scorer = torch.tensor(scores).unbind(dim=1)  # of (N, scorers, K)
     return Scores(list(by_scorer), torch.tensor(labels), torch.tensor(indices), unreadable, clock)

@@ -21,8 +21,9 @@ from ops.data.loader import readable, video_loader
 from ops.data.opposites import reversed_labels
 from ops.data.records import UNLABELLED, Records
 from ops.data.storages import Storage, listed, open_storage
+from ops.data.videofile import video_names
 from ops.errors import InputError
-from ops.evaluation.ensemble import Predictions, combine, read_scores
+from ops.evaluation.ensemble import Predictions, combine, expected, read_scores, refuse_what_cannot_be_combined
 from ops.evaluation.metrics import accuracies
 from ops.evaluation.report import check_writable, write_challenge, write_confusion, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
@@ -39,33 +40,60 @@ logger = logging.getLogger("fexnet")
 
 @dataclass
 class Member:
-    """One of --weights: a network with the videos and views it is tested on, or the scores that a file had."""
+    """One of --weights: a network with the videos and views it is tested on, or the scores that a file had.
+
+    predictions: of a network only `expected`, until it has been tested. file: where its scores are kept as they come.
+    """
 
     weights: str
     coefficient: float
     facts: dict[str, Any]
-    predictions: Predictions | None = None
+    predictions: Predictions
     data: DataSource | None = None
-    storage: Storage | None = None
-    records: Records | None = None
-    options: ClipOptions | None = None
+    clips: VideoClips | None = None
     scorer: Scorer | None = None
+    file: Path | None = None
 
 
 def run(args: argparse.Namespace) -> None:
-    """Builds every member, scores every video, reports."""
-    outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file) if f]
+    """Builds every member, refuses what cannot be combined, scores every video, reports."""
+    kept = files_of_members(args)
+    outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file, *kept) if f]
+    refuse_to_overwrite(outputs, args.weights)
     check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
     with join_processes(args.gpus) as context:
         plain = resolve(args.dataset, args.root_dataset)
         categories = plain.categories
         members = [build_member(args, index, plain, context) for index in range(len(args.weights))]
+        for member, file in zip(members, kept, strict=True):
+            member.file = file
         refuse_what_needs_labels(args, members)
+        refuse_what_cannot_be_combined([member.predictions for member in members], video_names)
         start = time.perf_counter()
         for together in passes(members):
             score(args, together, context)
         if context.is_main:
             report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
+
+
+def files_of_members(args: argparse.Namespace) -> list[Path | None]:
+    """Where an ensemble's networks' scores are kept as they come: `s.member0.npz`, … beside --save_scores s.npz."""
+    if not args.save_scores or len(args.weights) == 1:
+        return [None] * len(args.weights)
+    whole = Path(args.save_scores)
+    return [
+        None if weights.endswith(".npz") else whole.with_name(f"{whole.stem}.member{index}.npz")
+        for index, weights in enumerate(args.weights)
+    ]
+
+
+def refuse_to_overwrite(outputs: Sequence[Path], weights: Sequence[str]) -> None:
+    """InputError where a file to be written is one of --weights, or another output."""
+    taken = {Path(file).resolve() for file in weights}
+    for file in outputs:
+        if file.resolve() in taken:
+            raise InputError(f"{file}: it is one of --weights, or two outputs are this file; name another one")
+        taken.add(file.resolve())
 
 
 def build_member(args: argparse.Namespace, index: int, plain: DataSource, context: DistributedContext) -> Member:
@@ -81,13 +109,9 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
     if args.add_se and not checkpoint.network.get("add_se"):
         raise InputError(f"--add_se: {weights} has no squeeze-and-excitation; leave the flag out")
     network = build(checkpoint, chosen(args.test_segments, index)).to(context.device)
-    given, modality = chosen(args.test_list, index), network.options.modality
-    data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_of(args, modality))
-    storage = open_storage(data, args.decoder)
-    with context.main_first():  # which may look through all videos, and keep what it finds
-        records = listed(data, storage, data.val_list, unlabelled_too=True)
-    records = records[: args.max_num if args.max_num > 0 else None]
+    data, storage, records = videos_of(args, index, network.options.modality, context)
     options = view_options(args, checkpoint, network)
+    clips = VideoClips(records, storage, "test", options, chosen_device(args.decode_device, context.device, storage))
     precision = choose_precision(args.amp, context.device)
     model: nn.Module = InPrecision(network if args.no_deploy else deploy(network, precision.dtype), precision)
     if args.compile:
@@ -104,8 +128,32 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
     logger.info("%s", network.describe())
     logger.info("testing %s on %d videos of %s", weights, len(records), data.name)
     logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("network", "data")))
-    scorer = Scorer(context.spread(model), at_once)
-    return Member(weights, coefficient, facts, None, data, storage, records, options, scorer)
+    if network.options.mixes_videos and context.devices > 1:
+        logger.warning("%s", grouping_in_words(weights, args.batch_size, context))
+    paths, labels = [record.path for record in records], torch.from_numpy(records.labels).long()
+    to_come = expected(weights, paths, labels, network.options.num_classes, args.softmax)
+    return Member(weights, coefficient, facts, to_come, data, clips, Scorer(context.spread(model), at_once))
+
+
+def videos_of(
+    args: argparse.Namespace, index: int, modality: str, context: DistributedContext
+) -> tuple[DataSource, Storage, Records]:
+    """What the network number `index` is tested on."""
+    given, storage_name = chosen(args.test_list, index), storage_of(args, modality)
+    data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_name)
+    storage = open_storage(data, args.decoder)
+    with context.main_first():  # which may look through all videos, and keep what it finds
+        records = listed(data, storage, data.val_list, unlabelled_too=True)
+    return data, storage, records[: args.max_num if args.max_num > 0 else None]
+
+
+def grouping_in_words(weights: str, batch_size: int, context: DistributedContext) -> str:
+    """What to know of the released network's scores from several processes or GPUs."""
+    return (
+        f"{weights}: the released network's scores depend on the views that share a forward on a device: compare these "
+        f"({context.describe()}, --batch_size {batch_size}) with none of another number of processes or GPUs. Without "
+        "torchrun, and with --gpus 0 where there are several GPUs, they are those of one device"
+    )
 
 
 def refuse_to_compile(network: TSN, context: DistributedContext) -> None:
@@ -174,6 +222,8 @@ def describe(
         "batch_size": args.batch_size,
         "views_per_forward": views_at_once or "all of a batch",
         "devices": context.devices,
+        "processes": context.world_size,
+        "scores_depend_on_grouping": network.options.mixes_videos,
         "amp": precision.name,
         "deployed": not args.no_deploy,
         "compiled": args.compile,
@@ -182,7 +232,7 @@ def describe(
 
 def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]) -> None:
     """Without labels there are predictions and nothing else; an InputError where the options want otherwise."""
-    if not any(lacks_labels(member) for member in members):
+    if not any((member.predictions.labels == UNLABELLED).any() for member in members):
         return
     if args.report:
         raise InputError(f"--report {args.report}: the videos have no labels, and so no confusion matrix; leave it out")
@@ -192,27 +242,19 @@ def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]
         )
 
 
-def lacks_labels(member: Member) -> bool:
-    """Whether a video's class is not known."""
-    known_of = member.predictions or member.records
-    return known_of is not None and bool((known_of.labels == UNLABELLED).any())
-
-
 def passes(members: Sequence[Member]) -> list[list[Member]]:
     """Those members together that see the same clips of the same videos: these are read once."""
     groups: dict[Any, list[Member]] = {}
     for member in members:
-        if member.data is not None:
-            groups.setdefault((member.data.val_list, member.data.root, member.options), []).append(member)
+        if member.data is not None and member.clips is not None:
+            groups.setdefault((member.data.val_list, member.data.root, member.clips.options), []).append(member)
     return list(groups.values())
 
 
 def score(args: argparse.Namespace, members: Sequence[Member], context: DistributedContext) -> None:
     """Every video's mean scores by every one of `members`, who see the same clips."""
-    storage, records, options = members[0].storage, members[0].records, members[0].options
-    assert storage is not None and records is not None and options is not None
-    device = chosen_device(args.decode_device, context.device, storage)
-    clips = VideoClips(records, storage, "test", options, device)
+    clips = members[0].clips
+    assert clips is not None
     loader = video_loader(clips, context.workers(args.workers), context.rank, context.world_size)
     scorers = [member.scorer for member in members if member.scorer is not None]
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:
@@ -222,37 +264,47 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
     logger.info("tested in %.1f s, %.0f %% of it waiting for data", scores.clock.total, waiting)
     for video in scores.unreadable:
         logger.warning("left out: %s: %s", video.path, video.reason)
-    paths, left_out = [records[i].path for i in scores.indices.tolist()], [video.path for video in scores.unreadable]
+    if scores.unreadable and any(member.facts["scores_depend_on_grouping"] for member in members):
+        logger.warning(
+            "the released network's other scores depend on that: the videos behind moved up in their batches"
+        )
+    left_out = tuple(video.path for video in scores.unreadable)
+    paths = [clips.records[i].path for i in scores.indices.tolist()]
     for member, values in zip(members, scores.scores, strict=True):
-        found = Predictions(member.weights, paths, scores.labels, values, left_out=tuple(left_out))
+        found = Predictions(member.weights, paths, scores.labels, values, left_out=left_out)
+        if member.file is not None and member.data is not None and context.is_main:
+            write_scores(member.file, found, member.data.categories)
+            logger.info("%s: its scores are kept in %s", member.weights, member.file)
         member.predictions = found.as_probabilities() if args.softmax else found
         member.facts["waiting_percent"] = round(waiting, 1)
 
 
 def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequence[str], seconds: float) -> None:
-    """Prints the accuracies and writes what the options ask for."""
-    all_predictions = [member.predictions for member in members if member.predictions is not None]
-    together = combine(all_predictions, [member.coefficient for member in members])
+    """Writes what the options ask for, what took hours first, and prints the accuracies; the picture comes last."""
+    predictions = [member.predictions for member in members]
+    together = combine(predictions, [member.coefficient for member in members], video_names)
+    if args.save_scores:
+        write_scores(Path(args.save_scores), together, categories)
+    if args.csv_file:
+        top = 5 if args.dataset == "somethingv2" else 1
+        write_challenge(Path(args.csv_file), video_names(together.paths), together.scores.numpy(), categories, top)
     result = accuracies(together.scores, together.labels)[0] if together.labelled else {}
     if args.reverse_time and together.labelled:
         result |= partner_accuracy(together, reversed_labels(categories))
     counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
+    lines = []
     if len(members) > 1 and together.labelled:
-        for member, predictions in zip(members, all_predictions, strict=True):
-            own = accuracies(predictions.scores, predictions.labels)[0]
+        for member in members:
+            own = accuracies(member.predictions.scores, member.predictions.labels)[0]
             member.facts |= own
-            print(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
-    print(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
-    print(in_words(result) if result else "no labels: predictions are written, nothing is scored")
+            lines.append(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
     if args.result_json:
         write_result(Path(args.result_json), {**result, **counts, **provenance(args, members), "seconds": seconds})
+    lines.append(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
+    lines.append(in_words(result) if result else "no labels: predictions are written, nothing is scored")
+    print(*lines, sep="\n")
     if args.report:
         write_confusion(Path(args.report), accuracies(together.scores, together.labels)[1], categories)
-    if args.csv_file:
-        top = 5 if args.dataset == "somethingv2" else 1
-        write_challenge(Path(args.csv_file), together.paths, together.scores.numpy(), categories, top)
-    if args.save_scores:
-        write_scores(Path(args.save_scores), together, categories)
 
 
 def in_words(result: dict[str, float]) -> str:

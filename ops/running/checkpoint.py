@@ -148,7 +148,8 @@ def load_weights(network: TSN, checkpoint: Checkpoint) -> None:
     ]
     if faults:
         shown = "; ".join(faults[:4]) + (f"; and {len(faults) - 4} more" if len(faults) > 4 else "")
-        raise InputError(f"{checkpoint.path}: its weights are another network's than its options say: {shown}")
+        how = "" if checkpoint.training else "; its name says its options: give it that of the network it is"
+        raise InputError(f"{checkpoint.path}: its weights are another network's than its options say: {shown}{how}")
     network.load_state_dict(given)
 
 
@@ -167,9 +168,9 @@ def refuse_other_classes(checkpoint: Checkpoint, dataset: str, categories: Seque
         return
     elif not checkpoint.dataset:
         raise InputError(
-            f"{checkpoint.path}: it has {count} classes, and neither it nor its name says which: if they are those of "
-            f"{dataset!r}, in its category.txt's order, put that into the file's name, as tsm_1x1x8_{dataset}-rgb.pth "
-            f"(of MMAction2's own, its names for them: {', '.join(MMACTION_DATASETS)})"
+            f"{checkpoint.path}: neither it nor its name says which data set it was trained on: put "
+            f"{', '.join(MMACTION_DATASETS)} into its name, as MMAction2 does, or, if its {count} classes are those of "
+            f"{dataset!r} in the order of its category.txt, {dataset!r}: tsm_1x1x8_{dataset}-rgb.pth"
         )
     else:
         where = f"its name says {checkpoint.dataset}, and it has no class names: rename it if they are the same"

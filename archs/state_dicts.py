@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,11 @@ def _cause(message: str) -> str:
     return (text.splitlines() or ["no reason given"])[0].split(". ")[0][:200]
 
 
-# NumPy's pickles are not left to NumPy, whose types believe what a file says of their layout and flags. torch knows
-# what is allowed by its module and name, so that these stand in for NumPy's.
+# NumPy's pickles are not left to NumPy, whose types believe what a file says of their layout and flags: these stand in.
 
 
 class _Type:
     """In place of `numpy.dtype`: a type of numbers or text."""
-
-    __module__, __qualname__ = "numpy", "dtype"
 
     def __init__(self, code: str, *_: object) -> None:
         if not re.fullmatch(r"[biufcU]\d{1,4}", code):
@@ -125,9 +122,7 @@ class _Type:
 
 
 class _Array:
-    """In place of `numpy.ndarray`: arrays beside the weights (random states) are of no use here."""
-
-    __module__, __qualname__ = "numpy", "ndarray"
+    """In place of `numpy.ndarray`: an array beside the weights (a random state), which is of no use here."""
 
     def __setstate__(self, state: object) -> None:
         """Takes nothing."""
@@ -141,16 +136,6 @@ def _array(*_: object) -> _Array:
     return _Array()
 
 
-def _stand_in(module: str, name: str, function: Callable[..., object]) -> Callable[..., object]:
-    """`function`, known as NumPy's `name`."""
-
-    def called(*arguments: object) -> object:
-        return function(*arguments)
-
-    called.__module__, called.__qualname__ = module, name
-    return called
-
-
-STAND_INS: list[Any] = [_Type, _Array]
+STAND_INS: list[Any] = [(_Type, "numpy.dtype"), (_Array, "numpy.ndarray")]
 for _module in ("numpy._core.multiarray", "numpy.core.multiarray"):  # NumPy 2's, NumPy 1's
-    STAND_INS += [_stand_in(_module, "scalar", _number), _stand_in(_module, "_reconstruct", _array)]
+    STAND_INS += [(_number, f"{_module}.scalar"), (_array, f"{_module}._reconstruct")]

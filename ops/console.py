@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -19,7 +20,11 @@ def start_logging() -> None:
 
 
 class _Console(logging.Handler):
-    """Lines on standard error, above the progress bar if there is one."""
+    """Lines on standard error, above the progress bar if there is one.
+
+    Where they go to may be a file on a full disk, or a terminal that is gone: no reason to end a training.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with suppress(OSError):
+            tqdm.write(self.format(record), file=sys.stderr)

@@ -1,30 +1,167 @@
-"""Writing a file whole or not at all."""
+"""Files written whole or not at all, and places that are tried before long work."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from ops.errors import InputError, environment_fault
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL = re.compile(r"\..*\.\d+-[0-9a-f]{8}\.partial", re.DOTALL)  # what `atomic_write` writes to
+KEPT_BYTES = 100  # of a name in that of its temporary file, so that it is short enough for every file system
+PROBE = b"\0" * 4096  # a full disk still makes empty files
+# What a file system answers that knows no locks, or can't flush a folder.
+UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A temporary file beside `path`, moved to it at the end; after an error there is none, and `path` is as before."""
+    """A temporary file beside `path`, moved to it at the end; after an error there is none, and `path` is as before.
+
+    It has a name of its own, however many write to `path` at a time. What a killed process left, the next one removes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    _remove_leftovers(path.parent)
+    file = _open_temporary(path)
+    temporary = Path(file.name)
     try:
-        with temporary.open("wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            if fcntl is None:
+                file.close()  # Windows moves no open file; elsewhere it stays locked until it is moved
+            temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, file.name):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is moved, or the disk takes nothing any more
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file, so that there is either the old one or the whole new one."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def hidden_name(name: str, mark: str) -> str:
+    """`.<name>.<mark>.partial`; of a long name the beginning only."""
+    beginning = os.fsencode(name)[:KEPT_BYTES].decode(errors="ignore")
+    return f".{beginning}.{mark}.partial"
+
+
+def check_writable(paths: Iterable[Path]) -> None:
+    """Makes the folders of the files to come and writes there on trial: InputError now, not after hours of work."""
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: its folder can't be made: {in_words(error)}") from error
+        try:
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(path.stat().st_mode):
+                    raise InputError(f"{path}: can't be written there: a folder or a device; name another file")
+            _write_on_trial(path)
+        except OSError as error:
+            raise InputError(f"{path}: can't be written there: {in_words(error)}") from error
+
+
+def demand_space(folder: Path, size: int, purpose: str) -> None:
+    """Raises InputError if the disk of `folder` has less than `size` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"{folder}: about {size / 2**30:.1f} GiB are needed there for {purpose}, {free / 2**30:.1f} GiB are free: "
+            "free some space, or name a place elsewhere"
+        )
+
+
+def in_words(error: OSError) -> str:
+    """What the system said and the remedy, without the file, which may be a temporary one."""
+    return environment_fault(OSError(error.errno, error.strerror)) or str(error)
+
+
+def try_to_lock(file: IO[bytes]) -> bool | None:
+    """Locks a file until it is closed. False: another process holds it; None: its file system has no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return None
+    return True
+
+
+def is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _open_temporary(path: Path) -> IO[bytes]:
+    """A new file beside `path`, with the rights of any new file, locked until it is closed."""
+    while True:
+        temporary = path.with_name(hidden_name(path.name, f"{os.getpid()}-{secrets.token_hex(4)}"))
+        file = temporary.open("xb")
+        if try_to_lock(file) is not False and is_at(file, temporary):
+            return file
+        file.close()  # another process took it for a leftover, before it was locked
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that nobody holds: their writers have died."""
+    with os.scandir(folder) as entries:
+        left = [folder / entry.name for entry in entries if PARTIAL.fullmatch(entry.name) and entry.is_file()]
+    for path in left:
+        with suppress(OSError), path.open("r+b") as file:  # another's, or gone meanwhile
+            if try_to_lock(file):
+                path.unlink()
+
+
+def _write_on_trial(path: Path) -> None:
+    file = _open_temporary(path)
+    try:
+        with file:
+            file.write(PROBE)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        Path(file.name).unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Has a move within a folder outlast a power failure, where its file system can."""
+    if os.name == "nt":
+        return
+    with suppress(PermissionError):  # a folder that can be written, but not read
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+        finally:
+            os.close(descriptor)

@@ -112,11 +112,12 @@ class Unreadable:
 class Undecoded:
     """A video whose pictures have been read; `VideoClips.finish` decodes them and goes on.
 
-    order: the place in the pictures' frames of each frame of each clip. rng: with what is random drawn so far.
+    order: the place in the pictures' frames of each frame of each clip; no tensor, of which torch would take shared
+    memory on the way from a loader's process. rng: with what is random drawn so far.
     """
 
     pictures: Pictures
-    order: torch.Tensor
+    order: np.ndarray
     rng: np.random.Generator
     index: int
 
@@ -156,7 +157,7 @@ class VideoClips(Dataset[Sample | Unreadable | Undecoded]):
         try:
             if self.decode_device is not None:
                 assert isinstance(self.storage, OfPictures)
-                return Undecoded(self.storage.pictures(record, numbers), order, rng, index)
+                return Undecoded(self.storage.pictures(record, numbers), order.numpy(), rng, index)
             return self._sample(self.storage.read(record, numbers), order, rng, index)
         except FrameError as error:
             return self._unreadable(error, index)
@@ -168,7 +169,7 @@ class VideoClips(Dataset[Sample | Unreadable | Undecoded]):
         assert self.decode_device is not None
         try:
             group = self.options.kind.group(decode_on(self.decode_device, item.pictures))
-            return self._sample(group, item.order, item.rng, item.index)
+            return self._sample(group, torch.from_numpy(item.order), item.rng, item.index)
         except FrameError as error:
             return self._unreadable(error, item.index)
 

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ops.data.clips import Sample, Unreadable, VideoClips
-from ops.data.slots import SlotHandle, Slots
+from ops.data.parallel import processes_can_wait
+from ops.data.slots import Copy, SlotHandle, Slots
 from ops.errors import InputError
 from ops.machine import keep_freed_memory
 
@@ -192,17 +194,14 @@ def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
         yield item
 
 
-def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) -> Batch | SlotHandle:
-    """A batch of these videos, in a slot if one is free."""
+def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) -> Batch | SlotHandle | Copy:
+    """A batch of these videos; with `slots`, as a worker sends it."""
     samples = [item for item in items if isinstance(item, Sample)]
     if slots is None or not samples:
         return _stacked(items)
     clips = [sample.clip.movedim(2, -1) for sample in samples]  # (V, T, H, W, C) each, as they lie in memory
     shape = (len(clips), *clips[0].shape)
-    slot = slots.post(shape, lambda out: torch.stack(clips, out=out))
-    if slot is None:
-        return _stacked(items)
-    return SlotHandle(slots.key, slot, shape, partial(_batch, **_rest(items)))
+    return slots.send(shape, lambda out: torch.stack(clips, out=out), partial(_batch, **_rest(items)))
 
 
 def _stacked(items: Sequence[Sample | Unreadable]) -> Batch:
@@ -212,31 +211,32 @@ def _stacked(items: Sequence[Sample | Unreadable]) -> Batch:
 
 
 def _rest(items: Sequence[Sample | Unreadable]) -> dict[str, Any]:
-    """All of a batch but the clips; the unreadable among the videos are listed apart."""
+    """All of a batch but the clips, without tensors; the unreadable among the videos are listed apart."""
     samples = [item for item in items if isinstance(item, Sample)]
     return {
-        "labels": torch.tensor([sample.label for sample in samples], dtype=torch.int64),
-        "indices": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        "labels": [sample.label for sample in samples],
+        "indices": [sample.index for sample in samples],
         "unreadable": [item for item in items if isinstance(item, Unreadable)],
     }
 
 
-def _batch(clips: torch.Tensor, **others: Any) -> Batch:
+def _batch(clips: torch.Tensor, labels: list[int], indices: list[int], unreadable: list[Unreadable]) -> Batch:
     """Of clips `(N, V, T, H, W, C)`."""
-    return Batch(clips.movedim(-1, 3), **others)
+    return Batch(
+        clips.movedim(-1, 3),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(indices, dtype=torch.int64),
+        unreadable,
+    )
 
 
-def collate_single(item: Sample | Unreadable, slots: Slots | None = None) -> Sample | Unreadable | SlotHandle:
-    """A video by itself, its views in a slot if one is free."""
-    if slots is None or isinstance(item, Unreadable):
+def collate_single(item: Sample | Unreadable, slots: Slots | None = None) -> Sample | Unreadable | SlotHandle | Copy:
+    """A video by itself; with `slots`, as a worker sends it."""
+    if isinstance(item, Unreadable):
         return item
     clip = item.clip.movedim(2, -1)  # (V, T, H, W, C), as it lies in memory
-    slot = slots.post(clip.shape, lambda out: out.copy_(clip))
-    return (
-        item
-        if slot is None
-        else SlotHandle(slots.key, slot, clip.shape, partial(_sample, label=item.label, index=item.index))
-    )
+    make = partial(_sample, label=item.label, index=item.index)
+    return slots.send(clip.shape, lambda out: out.copy_(clip), make) if slots else make(clip.contiguous())
 
 
 def _sample(clip: torch.Tensor, **others: int) -> Sample:
@@ -250,6 +250,7 @@ def _loader(
     """Batches, or videos one by one if `batch_size` is None."""
     slots = None
     undecoded = dataset.decode_device is not None  # until they are in this process
+    workers = workers if workers and processes_can_wait() else 0
     if workers and not undecoded:
         # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
         slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
@@ -260,6 +261,8 @@ def _loader(
         sampler=sampler,
         collate_fn=_unchanged if undecoded else travel,
         num_workers=workers,
+        # What they share with us, the records and the slots, forked ones alone do; Python 3.14 starts others.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         prefetch_factor=PREFETCHED if workers else None,
         persistent_workers=workers > 0,
         worker_init_fn=_start_worker,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import signal
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from functools import cache
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from typing import TypeVar
@@ -16,6 +18,8 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from ops.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,6 +41,7 @@ def in_parallel(
     """
     total = len(tasks)
     jobs = min(jobs, total)
+    jobs = jobs if jobs > 1 and processes_can_wait() else 1
     made = _by_processes(work, tasks, jobs) if jobs > 1 else ((task, work(task)) for task in tasks)
     with closing(made), tqdm(total=total, unit=unit, disable=None) as bar:  # None: only on a terminal
         for count, pair in enumerate(made, start=1):
@@ -44,6 +49,24 @@ def in_parallel(
             bar.update()
             if bar.disable and count * LINES // total > (count - 1) * LINES // total:
                 print(f"{count} of {total} {unit}s", file=sys.stderr, flush=True)
+
+
+@cache
+def processes_can_wait() -> bool:
+    """Whether processes of this machine can wait for each other. Where they can't, it says so once.
+
+    Their semaphores lie in /dev/shm, which in a container may be full, read-only or not there.
+    """
+    try:
+        get_context().Lock()
+    except OSError as error:
+        logger.warning(
+            "/dev/shm has no room for several processes to work together (%s): all is done by one, which is slower; "
+            "in a container, docker run --shm-size=1g or --ipc=host gives it some",
+            error.strerror,
+        )
+        return False
+    return True
 
 
 def stop_if_told() -> None:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from ops.data.gpu_decode import chosen_device
 from ops.data.loader import Loader, eval_loader, first_training_batch, readable, train_loader
 from ops.data.opposites import mirror_labels
 from ops.data.storages import listed, open_storage
-from ops.errors import InputError
+from ops.errors import InputError, explained
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
 from ops.running import checkpoint as files
 from ops.running.distributed import DistributedContext, join_processes
 from ops.running.engine import Step, in_words, train_one_epoch, validate
+from ops.running.folders import RunFolders
 from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
 from ops.running.precision import InPrecision, Precision, choose_precision
@@ -45,17 +47,22 @@ LEARNING = (
 
 def run(args: argparse.Namespace, default_name: str) -> None:
     """Trains, or validates (`--evaluate`). `default_name`: of a run that neither a flag nor a checkpoint names."""
-    with join_processes(args.gpus) as context:
+    with join_processes(args.gpus) as context, ExitStack() as held:
+        resumed = files.read_checkpoint(Path(args.resume)) if args.resume else None
+        folders = run_folders(args, resumed, default_name)
+        if not args.evaluate:  # from the first second, so that of two that start together one ends at once
+            context.by_main(lambda: held.enter_context(folders.claimed(resumed, args.overwrite)))
         lists = (args.train_list, args.val_list)
         data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, args.storage)
-        network, start = build(args, data)
+        network, start = build(args, data, resumed)
         network.to(context.device)
         logger.info("%s", network.describe())
         if args.evaluate:
             evaluate(args, data, network, context)
         else:
             logger.info("%s", network.describe_training(fex_is_fresh=any(".temporal." in t for t in start.fresh)))
-            train(args, data, network, context, start, default_name)
+            with explained(folders.how_to_go_on):
+                train(args, data, network, context, start, folders)
 
 
 @dataclass
@@ -71,8 +78,7 @@ class Start:
 class Run:
     """A training run, made ready to go on after `first_epoch` epochs."""
 
-    name: str
-    folder: Path
+    folders: RunFolders
     batches: Loader
     val_batches: Loader
     precision: Precision
@@ -91,17 +97,18 @@ def train(
     network: TSN,
     context: DistributedContext,
     start: Start,
-    default_name: str,
+    folders: RunFolders,
 ) -> None:
     """All epochs: train, validate when due, log, write the checkpoint."""
-    run = prepare(args, data, network, context, start, default_name)
-    refuse_to_overwrite(args, run.folder, context)  # nothing is replaced before all else has worked
+    run = prepare(args, data, network, context, start, folders)
     kept = run.average.module if run.average else network  # what is validated, and tested later
     evaluated = context.spread(InPrecision(kept, run.precision))  # for validation, where processes do not meet
-    said = {**vars(args), "name": run.name, "precision": run.precision.name, "devices": context.devices}
+    said = {**vars(args), "name": folders.name, "precision": run.precision.name, "devices": context.devices}
     said["data"] = run.fingerprint
     after = run.first_epoch if start.resumed else None
-    log = RunLog(Path(args.root_log) / run.name, said, after) if context.is_main else None
+    # Nothing is replaced before all else has worked.
+    context.by_main(lambda: folders.make_room(start.resumed, least_size(network, run.average)))
+    log = context.by_main(lambda: RunLog(folders.log, said, after))
     best, model = run.best, None
 
     for epoch in range(run.first_epoch, args.epochs):
@@ -131,10 +138,10 @@ def train(
             content = described(args, data, network, run, start) | state
             # The best first: a crash between the two must not leave a checkpoint that claims a better one.
             for file in [files.BEST] * is_best + [files.LATEST]:
-                files.save_checkpoint(run.folder / file, content)
+                files.save_checkpoint(folders.checkpoints / file, content)
             log.add(epoch + 1, rate, trained, checked)
         context.wait()
-    logger.info("best top-1 %.2f %%; weights in %s", best, run.folder)
+    logger.info("best top-1 %.2f %%; weights in %s", best, folders.checkpoints)
 
 
 def prepare(
@@ -143,21 +150,17 @@ def prepare(
     network: TSN,
     context: DistributedContext,
     start: Start,
-    default_name: str,
+    folders: RunFolders,
 ) -> Run:
     """Data, optimizer and where to begin; FEX's start from data."""
     be_fast_or_deterministic(args.deterministic)
-    name = args.store_name or (start.resumed.training["name"] if start.resumed else default_name)
-    if start.resumed and args.suffix and not name.endswith(args.suffix):
-        logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name gives another", args.suffix, name)
     training_clips = clips(args, data, "train", context)
     share, workers = context.share_of_batch(args.batch_size), context.workers(args.workers)
     precision, rate = choose_precision(args.amp, context.device), scaled_rate(args)
     optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)
     criterion = nn.CrossEntropyLoss(label_smoothing=args.label_smoothing)
     run = Run(
-        name=name,
-        folder=Path(args.root_model) / name,
+        folders=folders,
         batches=train_loader(training_clips, share, workers, args.seed, context.rank, context.world_size),
         val_batches=validation_loader(args, data, context),
         precision=precision,
@@ -170,7 +173,7 @@ def prepare(
         for difference in differences(start.resumed.training.get("data", {}), run.fingerprint):
             logger.warning("--resume %s: the data have changed: %s", args.resume, difference)
     if start.resumed:
-        run.first_epoch, run.best = restore(args, start.resumed, run.step, run.folder)
+        run.first_epoch, run.best = restore(args, start.resumed, run.step, folders.checkpoints)
     network.freeze_backbone(run.first_epoch < run.frozen_epochs)
     start_fex_from_data(args, network, training_clips, context, start.fresh)
     if args.ema:
@@ -180,7 +183,9 @@ def prepare(
         logger.info("--follow_pretrain: the backbone is frozen until epoch %g", run.frozen_epochs)
     because = f" ({data.mirror_because})" if data.mirror_because else ""
     logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
-    logger.info("%s: %s, --amp %s, %d videos a step", name, context.describe(), precision.name, videos_a_step(args))
+    logger.info(
+        "%s: %s, --amp %s, %d videos a step", folders.name, context.describe(), precision.name, videos_a_step(args)
+    )
     return run
 
 
@@ -191,23 +196,37 @@ def evaluate(args: argparse.Namespace, data: DataSource, network: TSN, context: 
     logger.info("evaluation: %s", in_words(validate(model, batches, nn.CrossEntropyLoss(), context)))
 
 
-def build(args: argparse.Namespace, data: DataSource) -> tuple[TSN, Start]:
+def run_folders(args: argparse.Namespace, resumed: files.Checkpoint | None, default_name: str) -> RunFolders:
+    """The run's folders: as --store_name says, those that a resumed run has, or named by what the options make."""
+    name = args.store_name or default_name
+    if resumed and not args.store_name and not args.evaluate:
+        name = resumed.training.get("name", default_name)
+        if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(
+                f"--resume {resumed.path}: it calls its run {name!r}, which is no folder below --root_model; "
+                "--store_name NAME gives another"
+            )
+        if args.suffix and not name.endswith(args.suffix):
+            logger.warning("--suffix %s: a resumed run keeps its name %s; --store_name changes it", args.suffix, name)
+    return RunFolders(name, Path(args.root_model) / name, Path(args.root_log) / name)
+
+
+def build(args: argparse.Namespace, data: DataSource, resumed: files.Checkpoint | None) -> tuple[TSN, Start]:
     """The network with its first weights, and where they come from."""
     torch.manual_seed(args.seed)  # the start of what is not loaded
     given = args.resume or args.tune_from or args.follow_pretrain
     network = build_network(
         options_from_flags(vars(args), len(data.categories)), pretrain="none" if given else args.pretrain
     )
-    if args.resume:
-        return network, resume(args, data, network)
+    if resumed:
+        return network, resume(args, data, network, resumed)
     if given:
         return network, tune(args, data, network)
     return network, Start(fresh=list(network.state_dict()), classifier_lr5=not args.no_fc_lr5)
 
 
-def resume(args: argparse.Namespace, data: DataSource, network: TSN) -> Start:
+def resume(args: argparse.Namespace, data: DataSource, network: TSN, checkpoint: files.Checkpoint) -> Start:
     """Loads the weights of --resume, whose network and classes must be these."""
-    checkpoint = files.read_checkpoint(Path(args.resume))
     if not args.evaluate and "optimizer" not in checkpoint.training:
         raise InputError(f"--resume {args.resume}: it has weights only; start a run from it with --tune_from")
     files.refuse_other_classes(checkpoint, data.family, data.categories)
@@ -328,25 +347,6 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))
 
 
-def refuse_to_overwrite(args: argparse.Namespace, folder: Path, context: DistributedContext) -> None:
-    """What another run (or a user) left in the folder is replaced only when --overwrite says so; then all of it."""
-    resumed = Path(args.resume).resolve()
-    earlier = [file for file in (folder / files.LATEST, folder / files.BEST) if file.exists()]
-    goes_on = args.resume and (not earlier or earlier[0].resolve() == resumed)
-    if goes_on or not any(context.gather([bool(earlier)])):
-        return
-    if not args.overwrite:
-        raise InputError(
-            f"{folder} holds checkpoints already: go on with that run (--resume {folder / files.LATEST}), keep both "
-            "(--suffix NAME or --store_name NAME), or replace it (--overwrite)"
-        )
-    if context.is_main:
-        for file in earlier:
-            if file.resolve() != resumed:
-                file.unlink()
-    context.wait()
-
-
 def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step, folder: Path) -> tuple[int, float]:
     """Optimizer and scaler as they were when `resumed` was written; returns the epochs done and the best top-1."""
     saved = resumed.training
@@ -372,11 +372,16 @@ def described(args: argparse.Namespace, data: DataSource, network: TSN, run: Run
         "categories": list(data.categories),
         "dataset": data.name,
         "input_size": args.input_size,
-        "name": run.name,
+        "name": run.folders.name,
         "data": run.fingerprint,
         "classifier_lr5": start.classifier_lr5,
         "options": vars(args),
     }
+
+
+def least_size(network: TSN, average: AveragedModel | None) -> int:
+    """Bytes of a checkpoint's weights, without what the optimizer keeps of them."""
+    return sum(t.nbytes for module in (network, average) if module for t in module.state_dict().values())
 
 
 def state_of(network: TSN, average: AveragedModel | None, step: Step, epoch: int, best: float) -> dict[str, Any]:

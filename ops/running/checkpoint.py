@@ -77,7 +77,12 @@ class Checkpoint:
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` to `path` through a temporary file, so that a crash leaves the former one whole."""
     with atomic_write(path) as file:
-        torch.save({"format": FORMAT, **content}, file)
+        try:
+            torch.save({"format": FORMAT, **content}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides it behind "unexpected pos"
+                raise error.__context__ from None
+            raise
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

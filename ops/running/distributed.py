@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -95,6 +95,20 @@ class DistributedContext:
         parts: list[Any] = [None] * self.world_size
         dist.all_gather_object(parts, items)
         return [item for part in parts for item in part]
+
+    def by_main(self, work: Callable[[], Item]) -> Item | None:
+        """Lets the main process alone do something, and returns what it got there; None on the others.
+
+        Where it fails, all end: the main process with its error, the others without a word.
+        """
+        result, failure = None, None
+        try:
+            result = work() if self.is_main else None
+        except Exception as error:
+            failure = error
+        if any(self.gather([failure is not None])):
+            raise failure or SystemExit(2)
+        return result
 
     def wait(self) -> None:
         """Until all processes are context."""

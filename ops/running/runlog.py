@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ops.files import atomic_write
+from ops.files import atomic_write, write_text
+from ops.running.board import Board
 
 logger = logging.getLogger(__name__)
+
+TABLE = "log.csv"
 
 
 def environment() -> dict[str, Any]:
@@ -68,14 +70,11 @@ class RunLog:
 
     def __init__(self, folder: Path, options: Mapping[str, Any], after: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.table = folder / "log.csv"
+        self.table = folder / TABLE
         self.rows = self._read(after) if after is not None else []
-        (folder / "options.json").write_text(json.dumps(dict(options), indent=1) + "\n", encoding="utf-8")
-        (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n", encoding="utf-8")
-        if after is None:
-            for old in folder.glob("events.out.tfevents.*"):
-                old.unlink()
-        self.board = SummaryWriter(str(folder), purge_step=None if after is None else after + 1)
+        write_text(folder / "options.json", json.dumps(dict(options), indent=1) + "\n")
+        write_text(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+        self.board = Board(folder)
 
     def add(self, epoch: int, rate: float, trained: Mapping[str, float], checked: Mapping[str, float] | None) -> None:
         """A line of the table and a point of each curve: the learning rate, the two passes' statistics."""
@@ -89,10 +88,7 @@ class RunLog:
         writer.writerows(self.rows)
         with atomic_write(self.table) as file:
             file.write(text.getvalue().encode())
-        for name, value in values.items():
-            if value is not None:
-                self.board.add_scalar(name.replace("_", "/", 1), value, epoch)
-        self.board.flush()
+        self.board.add(epoch, {name.replace("_", "/", 1): v for name, v in values.items() if v is not None})
 
     def _read(self, after: int) -> list[dict[str, str]]:
         if not self.table.is_file():

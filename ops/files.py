@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -61,12 +60,6 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def hidden_name(name: str, mark: str) -> str:
-    """`.<name>.<mark>.partial`; of a long name the beginning only."""
-    beginning = os.fsencode(name)[:KEPT_BYTES].decode(errors="ignore")
-    return f".{beginning}.{mark}.partial"
-
-
 def check_writable(paths: Iterable[Path]) -> None:
     """Makes the folders of the files to come and writes there on trial: InputError now, not after hours of work."""
     for path in paths:
@@ -81,16 +74,6 @@ def check_writable(paths: Iterable[Path]) -> None:
             _write_on_trial(path)
         except OSError as error:
             raise InputError(f"{path}: can't be written there: {in_words(error)}") from error
-
-
-def demand_space(folder: Path, size: int, purpose: str) -> None:
-    """Raises InputError if the disk of `folder` has less than `size` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise InputError(
-            f"{folder}: about {size / 2**30:.1f} GiB are needed there for {purpose}, {free / 2**30:.1f} GiB are free: "
-            "free some space, or name a place elsewhere"
-        )
 
 
 def in_words(error: OSError) -> str:
@@ -123,8 +106,9 @@ def is_at(file: IO[bytes], path: Path) -> bool:
 
 def _open_temporary(path: Path) -> IO[bytes]:
     """A new file beside `path`, with the rights of any new file, locked until it is closed."""
+    beginning = os.fsencode(path.name)[:KEPT_BYTES].decode(errors="ignore")
     while True:
-        temporary = path.with_name(hidden_name(path.name, f"{os.getpid()}-{secrets.token_hex(4)}"))
+        temporary = path.with_name(f".{beginning}.{os.getpid()}-{secrets.token_hex(4)}.partial")
         file = temporary.open("xb")
         if try_to_lock(file) is not False and is_at(file, temporary):
             return file

@@ -24,32 +24,32 @@ _held: set[IO[bytes]] = set()  # of this process
 
 
 @contextmanager
-def claimed(folder: Path, remedy: str, name: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+def claimed(folder: Path, remedy: str = "wait for its end", name: str = LOCK, patience: float = 0.0) -> Iterator[None]:
     """Holds a folder, made if need be and found to be writable, against all others who claim it.
 
     The lock is flock's, of the file `name` in it: it ends with this process, however that ends, and network file
-    systems keep it between machines. The file says who holds it. A folder that was not there and stays empty is
+    systems keep it between machines. The file says who holds it. Folders that are made for it and stay empty are
     removed again. Raises InputError with `remedy` if another holds it, still after `patience` seconds.
     """
-    was_there = folder.is_dir()
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         file = _take(folder, name, remedy, time.monotonic() + patience)
     except OSError as error:
         raise InputError(f"{folder}: can't be written there: {in_words(error)}") from error
     _held.add(file)
     try:
-        check_writable([folder / name])
-        file.truncate()
         began = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+        file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {began}\n".encode())
         file.flush()
+        check_writable([folder / name])
         yield
     finally:
         with suppress(OSError):
             (folder / name).unlink()  # while it is held: who has opened it already will find that it is gone
-        if not was_there:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
         _held.discard(file)
         file.close()
 

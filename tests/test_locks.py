@@ -59,7 +59,7 @@ def test_a_second_claim_is_refused_and_says_who_holds_the_folder(tmp_path: Path)
 
 def test_a_folder_that_stays_empty_is_as_before(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
-    for name in ("old", "new"):
+    for name in ("old", "new", "new/er/est"):
         with pytest.raises(KeyError), claimed(tmp_path / name, REMEDY):
             raise KeyError
     assert names(tmp_path) == ["old"] and names(tmp_path / "old") == []
@@ -94,7 +94,7 @@ def test_a_lock_is_handed_on_at_every_moment(tmp_path: Path) -> None:
 
 def test_a_killed_process_and_the_children_it_leaves_hold_nothing(tmp_path: Path) -> None:
     """Children as a loader's processes: forked while the folder is held, and there some time longer."""
-    process = start(tmp_path / "run", "child = os.fork(); print(child, flush=True) if child else None; time.sleep(60)")
+    process = start(tmp_path / "run", "os.fork() or print(os.getpid(), flush=True); time.sleep(60)")
     assert said(process) == "held"
     child = int(said(process))
     try:

@@ -22,7 +22,7 @@ from types import ModuleType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, reported
-from ops.files import write_text
+from ops.files import check_writable, write_text
 from ops.machine import wait_passively
 
 wait_passively()  # as the programs do, before torch is loaded
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.repeats < 1:
         raise InputError(f"--repeats {args.repeats}: at least 1")
+    check_writable([args.json] if args.json else [])
     findings = PARTS[args.part].measure(args)
     show(findings)
     if args.json:

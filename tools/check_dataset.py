@@ -46,7 +46,7 @@ from ops.data.storages.checked import Checked
 from ops.data.storages.video import VideoFiles
 from ops.errors import InputError, reported
 from ops.evaluation.drawing import as_written, save_picture
-from ops.files import write_text
+from ops.files import check_writable, write_text
 from tools.options import add_jobs, add_root, common_faults, documented_parser
 
 CHUNK = 32  # videos checked by a process at a time
@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     lists = (args.train_list, args.val_list)
     data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, args.storage)
+    folder = args.report or Path("report") / f"check_{args.dataset}"
+    check_writable([folder / "report.txt"])
     storage = VideoFiles(data.root, "pyav", anew=True) if data.storage == "video" else STORAGES[data.storage](data, "")
     report = Report()
     for name, file in (("train", data.train_list), ("val", data.val_list), ("test", data.test_list)):
@@ -77,7 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_list(report, name, file, data, storage, args)
     look_at_classes(report, data)
     look_for_duplicates(report)
-    folder = args.report or Path("report") / f"check_{args.dataset}"
     write_report(report, folder, data, storage)
     return 1 if report.errors else 0
 

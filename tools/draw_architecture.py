@@ -18,6 +18,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
+from ops.errors import reported
 from tools.drawing import (
     BACK,
     BACK_TEXT,
@@ -233,7 +234,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, default=Path("images"), help="folder for the figures (images)")
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
     with matplotlib.style.context("default"):
         for name, (height, draw) in FIGURES.items():
             page = Canvas(height)
@@ -244,4 +244,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with reported():
+        sys.exit(main())

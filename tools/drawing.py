@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
 from PIL import Image
 
+from ops.files import atomic_write
+
 WIDTH = 900
 SCALE = 2  # file pixels per drawing pixel
 POINTS = 72 / 100  # font size of one drawing pixel: the figure has 100 of them an inch
@@ -85,7 +87,8 @@ class Canvas:
         self.figure.savefig(pixels, format="png")
         with Image.open(pixels) as image:
             few = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-        few.save(path, format="PNG", optimize=True)
+        with atomic_write(path) as file:
+            few.save(file, format="PNG", optimize=True)
 
     def add(self, patch: Patch) -> None:
         self.axes.add_patch(patch)

@@ -16,7 +16,8 @@ modules); dis (Kroeger et al. 2016) is many times faster and coarser. Frames are
 Interruption and damage. A folder is filled under the name .<name>.partial and renamed when complete; the same
 command again continues. flow.json keeps the settings and the folder of the videos or frames; others are refused in the
 same place. A video that cannot be read, or has one frame only, is reported and leaves nothing behind; the others go
-on, and the exit status is 1. What is no video, or no frame, is counted.
+on, and the exit status is 1. What is no video, or no frame, is counted. One extraction at a time works in a
+folder; another is refused.
 
 Exit status: 0 all complete, 1 some failed, 2 wrong input, 130 interrupted.
 """
@@ -51,8 +52,9 @@ from ops.data.parallel import in_parallel, stop_if_told
 from ops.data.records import Records
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import DamageError
-from ops.errors import InputError, did_you_mean, reported
-from ops.files import write_text
+from ops.errors import InputError, did_you_mean, explained, reported
+from ops.files import check_writable, write_text
+from ops.locks import claimed
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import name_fault, numbered, plan_jobs, read_settings
 from tools.video_folders import PassedOver, find_videos
@@ -91,14 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     settings = Settings(args.method, args.bound, args.form, args.short_side, args.quality)
     optical_flow(settings.method)  # now, and not in every process, say what is missing
-    try:
+    with explained("Finished folders are kept; the same command continues"):
         if args.dataset:
             return of_data_set(args, settings)
-        jobs = jobs_of_videos(args) if args.videos else jobs_of_frames(args)
         above = args.videos.parent if args.videos and args.videos.is_file() else args.videos or args.frames
-        return finish(run(jobs, args.flow, settings, args.jobs, above.resolve()))
-    except OSError as fault:
-        raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
+        with claimed(args.flow):
+            jobs = jobs_of_videos(args) if args.videos else jobs_of_frames(args)
+            return finish(run(jobs, args.flow, settings, args.jobs, above.resolve()))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -148,7 +149,9 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     }
     frames = {record.path: record.num_frames for records in lists.values() for record in records}
     jobs = [Job(data.root / path, target.root / path, count) for path, count in frames.items()]
-    outcomes = run(jobs, target.root, settings, args.jobs)
+    check_writable(lists)
+    with claimed(target.root):
+        outcomes = run(jobs, target.root, settings, args.jobs)
     for path, records in lists.items():
         write_list(path, records, target, outcomes)
     return finish(outcomes)

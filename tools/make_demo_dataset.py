@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops.data.parallel import in_parallel
 from ops.errors import InputError, reported
+from ops.locks import claimed
 from ops.machine import usable_cores
 from tools.demo_scenes import CLASSES, SPLITS, VERSION, render, scene
 
@@ -104,7 +105,7 @@ def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path
             return final
         print(f"demo: rendering {len(settings.videos())} videos into {final}", flush=True)
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".demo.", dir=root) as workshop:
+        with claimed(root, name=".demo.lock"), tempfile.TemporaryDirectory(prefix=".demo.", dir=root) as workshop:
             write_dataset(Path(workshop, "new"), settings, jobs)
             put_in_place(Path(workshop, "new"), final, Path(workshop, "old"))
     except OSError as error:

@@ -37,8 +37,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.data.catalog import CATALOG, DESCRIPTION, read_description
 from ops.data.parallel import in_parallel
 from ops.data.videofile import EXTENSIONS
-from ops.errors import InputError, did_you_mean, reported
+from ops.errors import InputError, did_you_mean, explained, reported
 from ops.files import write_text
+from ops.locks import claimed
 from tools.description import note
 from tools.official_labels import READERS, Clip, read_official
 from tools.options import add_jobs, add_root, common_faults, documented_parser
@@ -58,10 +59,9 @@ Others = Counter[str]  # the files in folders of frames that are no frames, by t
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, look, write; the exit status."""
     args = parse(argv)
-    try:
+    folder = Path(args.root_dataset) / args.dataset
+    with explained("Mend it and give the same command again"), claimed(folder):
         return run(args)
-    except OSError as fault:
-        raise InputError(f"{fault}. Mend it and give the same command again") from fault
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,9 +12,10 @@ video's frames one after the other in one of them; and an index, by which one fr
 Verified. Before a shard gets its name it is read back as a tar file, and each file's name, size and CRC-32 are compared
 with what was read from the folders. --verify does so again, with what the index says, for all shards.
 
-Interruption. A shard is written under the name .<name>.partial; the same command again continues with the next. When
-all is there, the index is written. Later, the command adds what the lists have got since, and what was in shards that
-are gone or too short: to mend a damaged shard, remove it and run the command again.
+Interruption. A shard is written under a name that starts with a dot; the same command again continues with the next.
+When all is there, the index is written. Later, the command adds what the lists have got since, and what was in shards
+that are gone or too short: to mend a damaged shard, remove it and run the command again. One packing at a time works in
+a folder; another is refused.
 
 Damage. A video with a frame that is missing or empty ends the program with the file's name; with --bad_frames skip it
 is left out and counted, and the exit status is 1.
@@ -34,7 +35,7 @@ import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -68,8 +69,9 @@ from ops.data.parallel import LINES
 from ops.data.records import VideoRecord
 from ops.data.storages import listed
 from ops.data.storages.frames import FrameFolders
-from ops.errors import InputError, reported
+from ops.errors import InputError, explained, reported
 from ops.files import atomic_write
+from ops.locks import claimed
 from tools.options import add_root, common_faults, documented_parser
 
 SAMPLED = 16  # videos of which the space that all will take is estimated
@@ -111,14 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     lists = (args.train_list, args.val_list)
     source = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, "frames")
     target = resolve(args.dataset, args.root_dataset, *lists, None, args.modality, "packed").root
-    try:
-        if args.verify:
-            return verify(target)
-        target.mkdir(parents=True, exist_ok=True)
-        with alone(target):
-            return pack(source, target, args)
-    except OSError as fault:
-        raise InputError(f"{fault}. Finished shards are kept; the same command continues") from fault
+    if args.verify:
+        return verify(target)
+    with explained("Finished shards are kept; the same command continues"), claimed(target):
+        return pack(source, target, args)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -291,26 +289,21 @@ def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most
     parts: list[Part] = []
     content = next(contents, None)
     while content is not None:
-        name = SHARD.format(number + len(parts))
-        partial = root / f".{name}.partial"
-        try:
-            with partial.open("wb") as file:
-                held = Contents()
-                while content is not None and (not held.paths or file.tell() + taken(content) <= most):
-                    add(file, held, content)
-                    content = next(contents, None)
-                file.write(b"\0" * (2 * tarfile.BLOCKSIZE))  # the end of a tar file
-                file.write(b"\0" * (-file.tell() % tarfile.RECORDSIZE))
-                file.flush()
-                os.fsync(file.fileno())
-                part = held.part(Shard(name, file.tell()))
-                evict(file)
-            if faults := compare(partial, part, packing.template):
-                raise InputError(f"{partial}: what was written is not what is read back ({faults[0]}): a failing disk?")
+        shard = root / SHARD.format(number + len(parts))
+        with atomic_write(shard) as file:
+            held = Contents()
+            while content is not None and (not held.paths or file.tell() + taken(content) <= most):
+                add(file, held, content)
+                content = next(contents, None)
+            file.write(b"\0" * (2 * tarfile.BLOCKSIZE))  # the end of a tar file
+            file.write(b"\0" * (-file.tell() % tarfile.RECORDSIZE))
+            file.flush()
+            os.fsync(file.fileno())
+            part = held.part(Shard(shard.name, file.tell()))
+            evict(file)
+            if faults := compare(Path(file.name), part, packing.template):
+                raise InputError(f"{shard}: what was written is not what is read back ({faults[0]}): a failing disk?")
             save_part(root, part)
-            partial.replace(root / name)
-        finally:
-            partial.unlink(missing_ok=True)
         parts.append(part)
     return parts
 
@@ -411,24 +404,9 @@ def last_shard(root: Path, index: PackedIndex | None) -> int:
 def tidy_up(root: Path, number: int) -> None:
     """Removes the rows beside shards, which are in the index of this number now, and other indices."""
     kept = set(array_files(root, number))
-    for file in (*root.glob("index-*.npy"), *root.glob("frames-*.npz"), *root.glob(".*.partial")):
+    for file in (*root.glob("index-*.npy"), *root.glob("frames-*.npz")):
         if file not in kept:
             file.unlink()
-
-
-@contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Holds the folder. Raises InputError if another packing does; where it can't be told, goes on."""
-    with (root / ".lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{root}: another packing is at work there; wait for its end") from None
-        except (ImportError, OSError):  # Windows; a network file system without locks
-            pass
-        yield
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ from ops.data.catalog import CATALOG, DESCRIPTION, NAME, read_description
 from ops.data.opposites import default_policy
 from ops.data.records import read_categories, read_list
 from ops.data.video_index import Indexed, index_file, index_videos, read_index
-from ops.errors import InputError, did_you_mean, reported
+from ops.errors import InputError, did_you_mean, explained, reported
 from ops.files import write_text
+from ops.locks import claimed
 from tools.description import assignment, note
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, default_root, documented_parser
 from tools.vid2img import (
@@ -132,10 +133,9 @@ def _nfc(text: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, prepare; the exit status."""
     args = parse(argv)
-    try:
+    folder = Path(args.root_dataset) / args.name
+    with explained("What is finished is kept; the same command continues"), claimed(folder):
         return run(args)
-    except OSError as fault:
-        raise InputError(f"{fault}. What is finished is kept; the same command continues") from fault
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -447,9 +447,9 @@ def extract_frames(
     jobs = {v.path: Job(root / v.path, frames / v.stem, v.stem) for v in videos}
     settings = settled(args, FRAMES, read_settings(frames / SETTINGS_FILE))
     remedy = f"Give another --name, or move {frames} away to make them anew"
-    outcomes = extract_jobs(
-        list(jobs.values()), frames, root, FrameFormat(**settings, template=TEMPLATE), args.jobs, remedy
-    )
+    frame_format = FrameFormat(**settings, template=TEMPLATE)
+    with claimed(frames):
+        outcomes = extract_jobs(list(jobs.values()), frames, root, frame_format, args.jobs, remedy)
     report(outcomes)
     return {path: outcomes[job].frames for path, job in jobs.items()}, sum(bool(o.error) for o in outcomes.values())
 

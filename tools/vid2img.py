@@ -18,7 +18,8 @@ contain spaces: read a line from its right end.
 Interruption. A folder is filled under the name .<name>.partial and renamed when complete: whatever has its
 final name is whole. The same command again continues. extraction.json in --frames keeps the settings; other
 settings, or other videos, are refused in the same place (videos that only moved are recognised by their frames).
-To renew one folder (a repaired video), remove it. Run one extraction at a time for the same videos.
+To renew one folder (a repaired video), remove it. One extraction at a time works in --frames; another
+is refused.
 
 Damage. A video that cannot be read to its end is reported and leaves nothing behind; the others go on, and
 the exit status is 1. --keep_damaged keeps the frames before the damage and says so, in damaged.txt beside
@@ -56,8 +57,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.data.parallel import in_parallel
 from ops.data.records import read_categories
 from ops.data.videofile import DamageError, scan
-from ops.errors import InputError, reported
-from ops.files import write_text
+from ops.errors import InputError, explained, reported
+from ops.files import check_writable, write_text
+from ops.locks import claimed
 from tools.options import add_frame_format, add_jobs, common_faults, documented_parser
 from tools.video_folders import REASONS, PassedOver, find_videos, in_short, reason, sort_into_classes
 from tools.video_frames import FrameFormat, Outcome, extract, finished, partial_folder, save_frame, upright_frames
@@ -84,10 +86,9 @@ class Job:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, extract; the exit status."""
     args = parse(argv)
-    try:
+    with explained("Finished folders are kept; the same command continues"), claimed(args.frames):
+        check_writable([args.list] if args.list else [])
         return run(args)
-    except OSError as fault:
-        raise InputError(f"{fault}. Finished folders are kept; the same command continues") from fault
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ops.errors import InputError
 from ops.evaluation.drawing import as_written, save_picture
 from ops.evaluation.ensemble import Predictions
 from ops.files import atomic_write
@@ -87,14 +85,3 @@ def write_challenge(path: Path, paths: Sequence[str], scores: np.ndarray, catego
     named = (([categories[c] for c in row] if top == 1 else map(str, row)) for row in best.tolist())
     with atomic_write(path) as file:
         file.write("".join(";".join([name, *row]) + "\n" for name, row in zip(paths, named, strict=True)).encode())
-
-
-def check_writable(paths: Sequence[Path]) -> None:
-    """Makes the folders of the files to come; an InputError now, and not after hours of testing, if it can't."""
-    for path in paths:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{path}: its folder can't be made: {error}") from error
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise InputError(f"{path}: can't be written there; name another file")

@@ -25,8 +25,9 @@ from ops.data.videofile import video_names
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions, combine, expected, read_scores, refuse_what_cannot_be_combined
 from ops.evaluation.metrics import accuracies
-from ops.evaluation.report import check_writable, write_challenge, write_confusion, write_result, write_scores
+from ops.evaluation.report import write_challenge, write_confusion, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
+from ops.files import check_writable
 from ops.model.deploy import deploy
 from ops.model.tsn import TSN, build_network, network_options
 from ops.running import checkpoint as files

@@ -107,7 +107,7 @@ def train(
     said["data"] = run.fingerprint
     after = run.first_epoch if start.resumed else None
     # Nothing is replaced before all else has worked.
-    context.by_main(lambda: folders.make_room(start.resumed, least_size(network, run.average)))
+    context.by_main(lambda: folders.make_room(start.resumed, checkpoint_size(network, run)))
     log = context.by_main(lambda: RunLog(folders.log, said, after))
     best, model = run.best, None
 
@@ -379,9 +379,11 @@ def described(args: argparse.Namespace, data: DataSource, network: TSN, run: Run
     }
 
 
-def least_size(network: TSN, average: AveragedModel | None) -> int:
-    """Bytes of a checkpoint's weights, without what the optimizer keeps of them."""
-    return sum(t.nbytes for module in (network, average) if module for t in module.state_dict().values())
+def checkpoint_size(network: TSN, run: Run) -> int:
+    """About how many bytes: the weights, their average if there is one, their momenta."""
+    size = sum(tensor.nbytes for tensor in network.state_dict().values()) * (2 if run.average else 1)
+    groups = run.step.optimizer.param_groups
+    return size + sum(weight.nbytes for group in groups if group.get("momentum") for weight in group["params"])
 
 
 def state_of(network: TSN, average: AveragedModel | None, step: Step, epoch: int, best: float) -> dict[str, Any]:

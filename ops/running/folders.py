@@ -50,18 +50,22 @@ class RunFolders:
                 f"{KEEP_BOTH}, or replace it (--overwrite)"
             )
         if self.earlier_log(resumed):
-            raise InputError(f"{self.log} holds another run's log already: {KEEP_BOTH}, or replace it (--overwrite)")
+            raise InputError(f"{self.log} holds an earlier run's log already: {KEEP_BOTH}, or replace it (--overwrite)")
 
     def make_room(self, resumed: Checkpoint | None, checkpoint_size: int) -> None:
-        """Removes what an earlier run left, all of it. InputError if no checkpoint of so many bytes would fit."""
+        """Removes what an earlier run left, all of it. InputError if checkpoints of so many bytes would not fit.
+
+        A new run soon has two, the latest and the best; a resumed one replaces those that are there.
+        """
         for file in [*self.earlier_checkpoints(resumed), *self.earlier_log(resumed)]:
             if resumed is None or file.resolve() != resumed.path.resolve():
                 file.unlink()
+        needed = checkpoint_size * (1 if resumed else 2)
         free = shutil.disk_usage(self.checkpoints).free
-        if checkpoint_size > free:
+        if needed > free:
             raise InputError(
-                f"{self.checkpoints}: a checkpoint takes about {checkpoint_size >> 20} MiB, {free >> 20} MiB are free: "
-                "free some space, or name another --root_model"
+                f"{self.checkpoints}: the checkpoints need about {needed >> 20} MiB, {free >> 20} MiB are free: free "
+                "some space, or name another --root_model"
             )
 
     def earlier_checkpoints(self, resumed: Checkpoint | None) -> list[Path]:

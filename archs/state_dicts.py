@@ -30,14 +30,14 @@ def read(path: Path) -> Any:
     """What `torch.save` wrote, on the CPU: tensors, numbers, text, lists and dicts; nothing in the file is run.
 
     NumPy's numbers are Python's, its arrays are there and empty. Raises ValueError, saying what to do, for a damaged
-    file or one that holds other objects, and OSError for one that cannot be read.
+    file or one that holds other objects, OSError for one that cannot be read, and MemoryError.
     """
     try:
         with torch.serialization.safe_globals(STAND_INS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from error
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:
         raise ValueError(f"damaged or no checkpoint: copy or train it again ({_cause(str(error))})") from error

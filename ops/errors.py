@@ -54,6 +54,7 @@ _BY_NUMBER = {
     errno.EAGAIN: _TOO_MANY,
     errno.EPIPE: "what reads this program's output has ended",
 }
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 # The same by what the libraries say, which have no numbers: torch raises a RuntimeError for all of it.
 _BY_WORDS = [
     (re.compile(words), remedy)
@@ -100,6 +101,11 @@ def environment_fault(error: BaseException) -> str | None:
             if found := words.search(text):
                 return f"{found[0].strip()}; {remedy}"
     return None
+
+
+def is_limit(error: OSError) -> bool:
+    """Whether a file could not be read for want of memory or of open files: then it is not the file that is wrong."""
+    return error.errno in _LIMITS
 
 
 def _of_system(error: OSError) -> str | None:

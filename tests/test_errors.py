@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ops.data.decode import FrameError, decode_group
 from ops.errors import InputError, environment_fault, explained, reported
+from ops.running.checkpoint import read_checkpoint
 
 WORKER = "Caught {} in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n{}"
 
@@ -94,3 +97,29 @@ def test_a_dead_file_system_can_be_explained_further() -> None:
         raise of_system(errno.EROFS, "out")
     with pytest.raises(InputError, match=r"a file that is wrong$"), explained("go on"):
         raise InputError("a file that is wrong")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_video_is_not_to_blame_for_the_limits_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Or else --bad_frames skip would leave out one after the other."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise of_system(number, str(path))
+
+    with pytest.raises(FrameError, match="no such file"):
+        decode_group([tmp_path / "1.jpg"])
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        decode_group([tmp_path / "1.jpg"])
+
+
+def test_a_checkpoint_is_not_to_blame_for_missing_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        torch.empty(10**15)
+
+    (tmp_path / "ckpt.pth").touch()
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(InputError, match=r"ckpt\.pth: DefaultCPUAllocator: can't allocate memory.*; smaller batches"):
+        read_checkpoint(tmp_path / "ckpt.pth")

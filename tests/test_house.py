@@ -13,8 +13,8 @@ from programs import REPOSITORY, python, shell
 from opts import testing_options as read_testing_options
 from opts import training_options
 
-# Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain,
-# is open to all but archs, which takes nothing of ops.
+# Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
+# as itself, is open to all but archs, which takes nothing of ops.
 PLAIN = {
     *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.locks", "ops.names"),
     *("archs.names", "archs.state_dicts"),

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from ops.data.videofile import MAX_PIXELS
-from ops.errors import InputError
+from ops.errors import InputError, is_limit
 
 try:
     import simplejpeg
@@ -73,13 +73,15 @@ def read_files(paths: Sequence[Path], grey: bool = False) -> Pictures:
 
 
 def read_file(path: Path) -> bytes:
-    """A frame file's content. Raises MissingFrameError, or FrameError if it cannot be read."""
+    """A frame file's content. Raises MissingFrameError, FrameError if it cannot be read, or OSError at a limit."""
     try:
         with path.open("rb", buffering=0) as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFrameError(f"{path}: no such file") from None
     except OSError as error:
+        if is_limit(error):
+            raise
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from error
 
 
@@ -126,7 +128,7 @@ def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
             _refuse_bomb(name, image.height, image.width)
             image = _to_rgb(image)
             return np.asarray(image.convert("L"))[..., None] if grey else np.asarray(image)
-    except FrameError:
+    except (FrameError, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours for the very largest
         raise FrameError(f"{name}: {error}") from error

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ops.errors import InputError
 from ops.evaluation.drawing import as_written, save_picture
 from ops.evaluation.ensemble import Predictions
 from ops.files import atomic_write

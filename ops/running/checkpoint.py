@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from archs import state_dicts
-from ops.errors import InputError
+from ops.errors import InputError, environment_fault
 from ops.files import atomic_write
 from ops.model.input_stage import adapted_kernels
 from ops.model.tsn import TSN
@@ -254,4 +254,6 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
+        if error.__cause__ and (fault := environment_fault(error.__cause__)):  # the file may be whole
+            raise InputError(f"{path}: {fault}") from error
         raise InputError(f"{path}: {error}") from error

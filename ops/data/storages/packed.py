@@ -16,7 +16,7 @@ from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import Packed, PackedIndex, Shard
 from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import READ, Checked, ContentSample
-from ops.errors import InputError
+from ops.errors import InputError, is_limit
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +148,8 @@ class PackedFrames:
         try:
             descriptor = os.open(self.root / shard.name, os.O_RDONLY)
         except OSError as error:
+            if is_limit(error):
+                raise
             raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {MEND}") from error
         self._open[shard.name] = descriptor
         if len(self._open) > OPEN_SHARDS:

@@ -17,7 +17,7 @@ from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import Checked, ContentSample, content_sample
 from ops.data.video_index import Indexed, index_videos, probe
 from ops.data.videofile import DamageError, FrameTable
-from ops.errors import InputError
+from ops.errors import InputError, is_limit
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class VideoFiles:
         except DamageError as error:
             raise FrameError(f"{file}: {error}") from error
         except OSError as error:
+            if is_limit(error):
+                raise
             raise FrameError(f"{file}: cannot be read ({error.strerror})") from error
 
     def reason(self, record: VideoRecord, error: FrameError) -> str:

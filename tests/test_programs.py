@@ -257,7 +257,7 @@ def test_two_processes_train_and_test(demo: Path) -> None:
     assert np.abs(ours["scores"] - theirs["scores"]).max() <= 1e-5 * np.abs(theirs["scores"]).max()
 
 
-def test_a_shared_batch_gives_the_step_of_the_whole_one() -> None:
+def test_shared_batches_give_the_step_of_all_their_videos() -> None:
     done = python(*TORCHRUN, "tests/distributed_step.py", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split("difference")[1]) < 1e-10

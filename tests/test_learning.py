@@ -128,6 +128,8 @@ def test_the_rate_follows_the_videos_a_step(caplog: pytest.LogCaptureFixture) ->
         (["--shift", "--fex=off", "--shift_place=011111111111"], "a mask is for --arch BNInception"),
         (["--follow_pretrain=x", "--tune_from=y", "--shift"], "exclude each other"),
         (["--follow_pretrain=x"], "nothing new to train"),
+        (["--follow_pretrain=x", "--shift", "--lr_type=cos"], r"--lr_type cos has no .* say when .*--lr_steps EPOCH"),
+        (["--follow_pretrain=x", "--shift", "--epochs=50"], "beyond --epochs 50: say when it thaws"),
         (["--fex_stages", "layer2", "layer5"], "--fex_stages layer5: .*did you mean"),
         (["--accumulate=0"], "--accumulate 0: expected 1 or more"),
         (["--scale_lr_from=0"], "--scale_lr_from 0: expected 1 or more"),
@@ -141,6 +143,13 @@ def test_the_rate_follows_the_videos_a_step(caplog: pytest.LogCaptureFixture) ->
 def test_options_that_contradict_each_other(flags: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         training_options(BASE + flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--lr_type=cos", "--lr_steps", "50", "100"], ["--epochs=51"], ["--epochs=9", "--lr_steps", "10"]]
+)
+def test_a_backbone_may_stay_frozen_for_as_long_as_the_user_says(flags: list[str]) -> None:
+    training_options([*BASE, "--follow_pretrain=x", "--shift", *flags])
 
 
 def test_contradictions_are_reported_together() -> None:

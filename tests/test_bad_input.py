@@ -127,6 +127,17 @@ def test_a_batch_larger_than_the_list(demo: Path) -> None:
         train(demo, "--epochs", "1", "--batch-size", "32")
 
 
+@pytest.mark.parametrize(
+    "flags", [["--shift"], ["--npb", "--num_segments=1"], ["--shift", "--fex=off", "--npb", "--num_segments=1"]]
+)
+def test_a_batch_too_small_for_batchnorm_is_refused_before_data_are_read(demo: Path, flags: list[str]) -> None:
+    (demo / "dataset" / "demo" / "train_videofolder.txt").unlink()
+    with pytest.raises(InputError, match=r"a BatchNorm .* 1 video a device: raise --batch-size .*--npb"):
+        train(demo, *flags, "-b", "1")
+    with pytest.raises(InputError, match="train_videofolder"):  # two are enough
+        train(demo, *flags, "-b", "2")
+
+
 # Checkpoints
 
 

@@ -244,6 +244,14 @@ def test_gradients_that_are_never_finite_end_the_run() -> None:
             step(Overflowing(network, 9), torch.rand(2, 2, 3, 32, 32), torch.tensor([1, 3]))
 
 
+def test_one_readable_video_too_few_for_batchnorm_is_said_in_words() -> None:
+    network = small(shift=True)
+    scaler = Precision(torch.device("cpu"), None).scaler()
+    step = Step(nn.CrossEntropyLoss(), build_optimizer(network, 0.01, 0.9, 5e-4), scaler)
+    with pytest.raises(InputError, match="a BatchNorm has a single value a channel to train on with 1 video"):
+        step(network.train(), torch.rand(1, 2, 3, 32, 32), torch.tensor([1]))
+
+
 def test_restored_momentum_is_whole_and_lies_as_the_weights_do() -> None:
     """From a file whose state lacks some buffers (torch's own of a frozen start) and has others in another layout."""
     network, path = small(), Path("ckpt.pth")

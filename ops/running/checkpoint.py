@@ -121,8 +121,12 @@ def _tensors(path: Path, state: Any) -> dict[str, torch.Tensor]:
 
 
 def newest_own(folder: Path) -> Checkpoint:
-    """The newest best checkpoint that an own run left below `folder`; InputError if there is none."""
-    for path in sorted(folder.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    """The newest that own runs left below `folder`: of each its best or, where nothing was validated, its latest.
+
+    InputError if there is none.
+    """
+    latest = {path.parent: path for name in (LATEST, BEST) for path in folder.glob(f"*/{name}")}
+    for path in sorted(latest.values(), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             checkpoint = read_checkpoint(path)
         except InputError as error:

@@ -8,7 +8,7 @@ import json
 import logging
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,13 @@ import torch
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ops.files import atomic_write
+from ops.errors import InputError
+from ops.files import write_text
 
 logger = logging.getLogger(__name__)
+
+# An epoch's line of the table: its number, the rate, the two passes' statistics (None: there was no validation).
+Row = dict[str, Any]
 
 
 def environment() -> dict[str, Any]:
@@ -63,39 +67,65 @@ class Progress:
             self.bar.update()
 
 
-class RunLog:
-    """The log folder of one run. With `after`, a resumed run's finished epochs, later lines are dropped first."""
+def row_of(epoch: int, rate: float, trained: Mapping[str, float]) -> Row:
+    """An epoch's line as it is before the validation, which `with_validation` adds."""
+    row: Row = {"epoch": epoch, "lr": rate} | {f"train_{name}": value for name, value in trained.items()}
+    return row | {f"val_{name}": None for name in trained}
 
-    def __init__(self, folder: Path, options: Mapping[str, Any], after: int | None = None) -> None:
+
+def with_validation(row: Row, checked: Mapping[str, float]) -> Row:
+    """The line with the statistics of its epoch's validation."""
+    return row | {f"val_{name}": value for name, value in checked.items()}
+
+
+class RunLog:
+    """The log folder of one run.
+
+    Of a resumed run, which goes on `after` so many epochs, the checkpoint holds their `rows`. The table and the last
+    point of each curve are made of them again: the run may have been killed before it could write them. Of epochs
+    before these (an older checkpoint holds none) the lines are kept, of later ones dropped.
+    """
+
+    def __init__(
+        self, folder: Path, options: Mapping[str, Any], after: int | None = None, rows: Sequence[Row] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.table = folder / "log.csv"
-        self.rows = self._read(after) if after is not None else []
+        first, last = (rows[0]["epoch"], rows[-1]["epoch"]) if rows else ((after or 0) + 1,) * 2
+        self.earlier = self._read(first)
         (folder / "options.json").write_text(json.dumps(dict(options), indent=1) + "\n", encoding="utf-8")
         (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n", encoding="utf-8")
         if after is None:
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()
-        self.board = SummaryWriter(str(folder), purge_step=None if after is None else after + 1)
+        self.board = SummaryWriter(str(folder), purge_step=None if after is None else last)
+        if rows:
+            self.add(rows)
 
-    def add(self, epoch: int, rate: float, trained: Mapping[str, float], checked: Mapping[str, float] | None) -> None:
-        """A line of the table and a point of each curve: the learning rate, the two passes' statistics."""
-        values: dict[str, float | None] = {"lr": rate, **{f"train_{k}": v for k, v in trained.items()}}
-        values |= {f"val_{k}": checked[k] if checked else None for k in trained}
-        row = {"epoch": str(epoch)} | {k: "" if v is None else f"{v:.6g}" for k, v in values.items()}
-        self.rows.append(row)
+    def add(self, rows: Sequence[Row]) -> None:
+        """Writes the table of these rows, and a point of each curve for the last."""
+        lines = self.earlier + [{name: _written(value) for name, value in row.items()} for row in rows]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for line in lines for name in line)))
         writer.writeheader()
-        writer.writerows(self.rows)
-        with atomic_write(self.table) as file:
-            file.write(text.getvalue().encode())
-        for name, value in values.items():
-            if value is not None:
-                self.board.add_scalar(name.replace("_", "/", 1), value, epoch)
+        writer.writerows(lines)
+        write_text(self.table, text.getvalue())
+        for name, value in rows[-1].items():
+            if name != "epoch" and value is not None:
+                self.board.add_scalar(name.replace("_", "/", 1), value, rows[-1]["epoch"])
         self.board.flush()
 
-    def _read(self, after: int) -> list[dict[str, str]]:
-        if not self.table.is_file():
+    def _read(self, first: int) -> list[dict[str, str]]:
+        """The table's lines of the epochs before `first`."""
+        if first == 1 or not self.table.is_file():
             return []
-        with self.table.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= after]
+        try:
+            with self.table.open(newline="", encoding="utf-8") as file:
+                return [line for line in csv.DictReader(file) if int(line["epoch"]) < first]
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise InputError(f"{self.table}: not the table of a run (an epoch a line): move it away") from error
+
+
+def _written(value: Any) -> str:
+    """As it stands in the table."""
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"

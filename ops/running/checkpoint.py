@@ -1,9 +1,9 @@
 """Checkpoints: written whole or not at all, read without running what is in them.
 
 An own checkpoint describes itself: weights without wrappers, the network's options, class names, optimizer,
-scaler, epoch and the options of its run. (There is no random state to keep: what an epoch draws follows from the
-seed, the epoch and the rank.) Another's is a state dict, bare or wrapped (see `archs.state_dicts`), and little else;
-`published.py` reads its options.
+scaler, epoch, the lines of its log and the options of its run. (There is no random state to keep: what an epoch draws
+follows from the seed, the epoch and the rank.) Another's is a state dict, bare or wrapped (see `archs.state_dicts`),
+and little else; `published.py` reads its options.
 """
 
 from __future__ import annotations

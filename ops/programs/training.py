@@ -125,13 +125,13 @@ def train(
                 # Joined processes must learn anew which parameters are trained.
                 model = context.wrap(InPrecision(network, run.precision), find_unused=network.options.mixes_videos)
             train_next(args, run, model, context)
-            if validation_is_due(args, run):  # and may fail
-                save(run, context, files.LATEST)
-        is_best = validation_is_due(args, run) and validate_last(args, run, evaluated, context)
+            save(run, context, files.LATEST)
+        improved = validate_last(args, run, evaluated, context) if validation_is_due(args, run) else None
         if log is not None:  # the main process
-            log.add(run.rows)  # before the checkpoint: a run that is at its end is not resumed for a missing line
-        # The best first: a crash between the two must not leave a checkpoint that claims a better one.
-        save(run, context, *[files.BEST] * is_best, files.LATEST)
+            log.add(run.rows)  # before the last checkpoint, behind which no resumed run makes up for it
+        if improved is not None:
+            # The best first: a crash between the two must not leave a checkpoint that claims a better one.
+            save(run, context, *[files.BEST] * improved, files.LATEST)
     best = f"best top-1 {run.best:.2f} %; " if args.eval_freq else ""
     logger.info("%sweights in %s", best, run.folder)
 
@@ -172,9 +172,9 @@ def validate_last(args: argparse.Namespace, run: Run, model: nn.Module, context:
     logger.info("epoch %d/%d val:   %s", run.epoch, args.epochs, in_words(checked))
     run.rows[-1] = with_validation(run.rows[-1], checked)
     run.validated = True
-    is_best = checked["top1"] >= run.best
+    improved = checked["top1"] >= run.best
     run.best = max(run.best, checked["top1"])
-    return is_best
+    return improved
 
 
 def save(run: Run, context: DistributedContext, *names: str) -> None:

@@ -38,6 +38,7 @@ PROTOCOLS: dict[str, dict[str, bool | int]] = {
     "dense": {"test_crops": 3, "dense_sample": True, "full_res": True},  # 10 × 3
 }
 MASK = re.compile("[01]{12}")  # BNInception's stages
+LR_STEPS = [50, 100]  # unless the user says otherwise, which this very list does not
 
 
 class Parser(argparse.ArgumentParser):
@@ -265,7 +266,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("-b", "--batch-size", type=int, default=128, help="videos a batch, over all devices")
     learn.add_argument("--lr", "--learning-rate", type=float, default=0.001, help="for this batch size")
     learn.add_argument("--lr_type", default="step", help="step or cos")
-    learn.add_argument("--lr_steps", type=float, nargs="+", default=[50, 100], help="epochs where step divides by 10")
+    learn.add_argument("--lr_steps", type=float, nargs="+", default=LR_STEPS, help="epochs where step divides by 10")
     learn.add_argument("--warmup_epochs", type=int, default=0, help="epochs in which the rate rises to --lr")
     learn.add_argument("--momentum", type=float, default=0.9, help="SGD's")
     learn.add_argument("--weight-decay", "--wd", type=float, default=5e-4, help="of weights; biases have none")
@@ -292,7 +293,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run.add_argument("-e", "--evaluate", action="store_true", help="only validate the checkpoint of --resume")
     run.add_argument("--overwrite", action="store_true", help="replace an earlier run of the same name")
     run.add_argument("-p", "--print-freq", type=int, default=20, help="steps between two lines")
-    run.add_argument("-ef", "--eval-freq", type=int, default=5, help="epochs between two validations")
+    run.add_argument("-ef", "--eval-freq", type=int, default=5, help="epochs between two validations; 0: never")
     run.add_argument("--store_name", default="", help="the run's folder (default: made of the options)")
     run.add_argument("--suffix", help="appended to the run's folder")
     run.add_argument("--root_log", default="log", metavar="DIR", help="of the runs' logs")
@@ -314,12 +315,14 @@ def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         ("--amp", args.amp, names.PRECISIONS),
     )
     faults += network_faults(args, parser)
-    counts = ("input_size", "epochs", "batch_size", "print_freq", "eval_freq", "accumulate", "scale_lr_from")
+    counts = ("input_size", "epochs", "batch_size", "print_freq", "accumulate", "scale_lr_from")
     faults += parser.faults_below(args, 1, *counts)
-    faults += parser.faults_below(args, 0, "workers", "warmup_epochs", "seed", "start_epoch")
+    faults += parser.faults_below(args, 0, "workers", "warmup_epochs", "seed", "start_epoch", "eval_freq")
     for flag, value in (("--lr", args.lr), ("--gd", args.clip_gradient)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             faults.append(f"{flag} {value}: expected a number above 0")
+    if wrong := [step for step in args.lr_steps if not step > 0]:
+        faults.append(f"--lr_steps {wrong[0]:g}: expected numbers of epochs above 0")
     for flag in ("momentum", "weight_decay", "label_smoothing", "ema"):
         if not 0 <= (value := getattr(args, flag)) < 1:
             faults.append(f"--{flag.replace('weight_decay', 'wd')} {value}: expected a number from 0 to below 1")
@@ -351,7 +354,9 @@ def network_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         *(("--fex_stages", stage, names.STAGES) for stage in args.fex_stages),
         ("--consensus_type", args.consensus_type, names.CONSENSUS),
     )
-    faults += parser.faults_below(args, 1, "num_segments", "shift_div")
+    faults += parser.faults_below(args, 1, "num_segments")
+    if args.shift_div < 2:
+        faults.append(f"--shift_div {args.shift_div}: expected 2 or more, as two folds of the channels move")
     if not 0 <= args.dropout < 1:
         faults.append(f"--dropout {args.dropout}: expected a number from 0 to below 1")
     if args.shift and args.arch != "BNInception":
@@ -396,11 +401,23 @@ def _start_faults(args: argparse.Namespace) -> list[str]:
         faults.append("--follow_pretrain and --tune_from exclude each other: both say where the weights start")
     if args.follow_pretrain and not (args.shift and args.fex != "off") and not args.add_se and not args.non_local:
         faults.append("--follow_pretrain: there is nothing new to train before a frozen backbone; give --shift (FEX)")
+    if args.follow_pretrain and args.lr_steps is LR_STEPS and (why := _why_no_thaw(args)):
+        faults.append(
+            f"--follow_pretrain: the backbone would be frozen until epoch {LR_STEPS[0]}, the default of --lr_steps, "
+            f"{why}: say when it thaws (--lr_steps EPOCH)"
+        )
     if args.evaluate and not args.resume:
         faults.append("--evaluate: nothing to evaluate; name a checkpoint with --resume FILE")
     if args.start_epoch and not args.resume:
         faults.append(f"--start-epoch {args.start_epoch}: only together with --resume FILE")
     return faults
+
+
+def _why_no_thaw(args: argparse.Namespace) -> str:
+    """Why the default of --lr_steps is not when anybody meant --follow_pretrain to end; empty if it may be."""
+    if args.lr_type != "step":
+        return f"which --lr_type {args.lr_type} has no other use for"
+    return f"which is beyond --epochs {args.epochs}" if LR_STEPS[0] >= args.epochs else ""
 
 
 def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:

@@ -127,6 +127,17 @@ def test_a_batch_larger_than_the_list(demo: Path) -> None:
         train(demo, "--epochs", "1", "--batch-size", "32")
 
 
+@pytest.mark.parametrize(
+    "flags", [["--shift"], ["--npb", "--num_segments=1"], ["--shift", "--fex=off", "--npb", "--num_segments=1"]]
+)
+def test_a_batch_too_small_for_batchnorm_is_refused_before_data_are_read(demo: Path, flags: list[str]) -> None:
+    (demo / "dataset" / "demo" / "train_videofolder.txt").unlink()
+    with pytest.raises(InputError, match=r"a BatchNorm .* 1 video a device: raise --batch-size .*--npb"):
+        train(demo, *flags, "-b", "1")
+    with pytest.raises(InputError, match="train_videofolder"):  # two are enough
+        train(demo, *flags, "-b", "2")
+
+
 # Checkpoints
 
 
@@ -303,6 +314,10 @@ def test_a_published_checkpoint_of_another_data_set_with_as_many_classes(somethi
         (["demo", "RGB", "--shfit"], "did you mean --shift"),
         (["demo", "RGB", "--evaluate"], "--resume FILE"),
         (["demo", "RGB", "--epochs=0"], "--epochs 0: expected 1 or more"),
+        (["demo", "RGB", "--eval-freq=-1"], "--eval-freq -1: expected 0 or more"),
+        (["demo", "RGB", "--shift", "--shift_div=1"], "--shift_div 1: expected 2 or more, as two folds"),
+        (["demo", "RGB", "--lr_steps", "20", "-4"], "--lr_steps -4: expected"),
+        (["demo", "RGB", "--lr_steps", "nan"], "--lr_steps nan: expected"),
         (["demo", "RGB", "--epochs=many"], "--epochs: invalid int value"),
         (["demo", "RGB", "-b", "0"], "--batch-size 0: expected 1 or more"),
         (["demo", "RGB", "--gd=-1"], "--gd -1"),

@@ -11,10 +11,12 @@ from programs import evaluate, train
 from test_programs import interrupt, only_run
 from torch import nn
 
+from ops.data.loader import Batch
 from ops.errors import InputError
 from ops.model.tsn import TSN, NetworkOptions, build_network, options_from_flags
 from ops.programs.training import scaled_rate
-from ops.running.engine import Step, loss_of
+from ops.running.distributed import ALONE
+from ops.running.engine import Step, loss_of, train_one_epoch
 from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer
 from ops.running.precision import Precision
@@ -30,14 +32,15 @@ def tiny() -> TSN:
 
 
 def steps(network: TSN, batches: list[tuple[torch.Tensor, torch.Tensor]], accumulate: int) -> dict[str, torch.Tensor]:
-    """The weights after an epoch over `batches`."""
+    """The weights after an epoch over `batches`; whole ones are of two videos."""
     for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.requires_grad_(False)
     optimizer = build_optimizer(network, 0.1, 0.9, 5e-4)
-    step = Step(nn.CrossEntropyLoss(), optimizer, Precision(torch.device("cpu"), None).scaler(), 0.5, accumulate)
-    for clips, labels in batches:
-        step(network.eval(), clips, labels)
-    step.finish()
+    scaler = Precision(torch.device("cpu"), None).scaler()
+    step = Step(nn.CrossEntropyLoss(), optimizer, scaler, 0.5, accumulate, batch_size=2)
+    network.train = lambda mode=True: nn.Module.train(network, False)  # type: ignore[method-assign]
+    loader = [Batch(clips[:, None], labels, labels, []) for clips, labels in batches]
+    train_one_epoch(network, loader, step, ALONE)
     return network.state_dict()
 
 
@@ -57,6 +60,27 @@ def test_what_an_epoch_leaves_over_is_a_step_of_its_own_mean() -> None:
     name = "base_model.conv1.weight"
     whole, left_over = steps(tiny(), [(clips, labels)], 1), steps(tiny(), [(clips, labels)], 4)
     assert torch.equal(whole[name], left_over[name])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "accumulate", "as_if"),
+    [
+        ([2, 1, 2], 3, [5]),
+        ([1], 1, [1]),
+        ([0, 2, 1, 0], 2, [3]),  # a batch of which no video could be read
+        ([1, 2, 1, 2], 3, [4, 2]),  # what is left over at the end
+    ],
+)
+def test_a_step_weighs_every_video_alike_whatever_batch_it_came_in(
+    sizes: list[int], accumulate: int, as_if: list[int]
+) -> None:
+    clips, labels = torch.randn(sum(sizes), 4, 3, 32, 32, dtype=torch.float64), torch.arange(sum(sizes)) % 5
+    found, expected = (
+        steps(tiny(), list(zip(clips.split(parts), labels.split(parts), strict=True)), gathered)
+        for parts, gathered in ((sizes, accumulate), (as_if, 1))
+    )
+    name, start = "base_model.conv1.weight", tiny().state_dict()
+    assert (found[name] - expected[name]).norm() < 1e-10 * (expected[name] - start[name]).norm()
 
 
 def test_the_loss_of_the_identity_consensus_is_the_mean_over_frames() -> None:
@@ -104,6 +128,8 @@ def test_the_rate_follows_the_videos_a_step(caplog: pytest.LogCaptureFixture) ->
         (["--shift", "--fex=off", "--shift_place=011111111111"], "a mask is for --arch BNInception"),
         (["--follow_pretrain=x", "--tune_from=y", "--shift"], "exclude each other"),
         (["--follow_pretrain=x"], "nothing new to train"),
+        (["--follow_pretrain=x", "--shift", "--lr_type=cos"], r"--lr_type cos has no .* say when .*--lr_steps EPOCH"),
+        (["--follow_pretrain=x", "--shift", "--epochs=50"], "beyond --epochs 50: say when it thaws"),
         (["--fex_stages", "layer2", "layer5"], "--fex_stages layer5: .*did you mean"),
         (["--accumulate=0"], "--accumulate 0: expected 1 or more"),
         (["--scale_lr_from=0"], "--scale_lr_from 0: expected 1 or more"),
@@ -117,6 +143,13 @@ def test_the_rate_follows_the_videos_a_step(caplog: pytest.LogCaptureFixture) ->
 def test_options_that_contradict_each_other(flags: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         training_options(BASE + flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--lr_type=cos", "--lr_steps", "50", "100"], ["--epochs=51"], ["--epochs=9", "--lr_steps", "10"]]
+)
+def test_a_backbone_may_stay_frozen_for_as_long_as_the_user_says(flags: list[str]) -> None:
+    training_options([*BASE, "--follow_pretrain=x", "--shift", *flags])
 
 
 def test_contradictions_are_reported_together() -> None:

@@ -95,12 +95,17 @@ def test_no_segment_reaches_beyond_a_short_video(tmp_path: Path, modality: str, 
         assert clip.shape[1:3] == (4, {"Flow": 10, "RGBDiff": 18}[modality])
 
 
-def test_randaugment_does_the_same_to_all_frames_of_a_clip_and_follows_the_key(tmp_path: Path) -> None:
+def test_randaugment_does_the_same_to_all_frames_of_a_clip_and_follows_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_frames(tmp_path / "v", [picture(1)] * 8)
+    reseeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)
     record, options = VideoRecord("v", 8, 0), ClipOptions(4, 28, randaugment=True)
     before = torch.random.get_rng_state()
     clips = [sample(tmp_path, record, "train", options, epoch).clip[0] for epoch in range(6)]
     assert torch.equal(torch.random.get_rng_state(), before)  # what training draws does not shift
+    assert not reseeded  # nor what it draws on a GPU
     plain = [sample(tmp_path, record, "train", replace(options, randaugment=False), e).clip[0] for e in range(6)]
     assert all(torch.equal(clip[0], frame) for clip in clips for frame in clip)
     assert sum(not torch.equal(a, b) for a, b in zip(clips, plain, strict=True)) >= 4

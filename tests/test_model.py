@@ -261,6 +261,8 @@ def test_inblockres_patches_conv1_then_conv2() -> None:
     [
         ({"shift_place": "block"}, "--fex off"),
         ({"shift_div": 100}, "no foreground"),
+        ({"shift_div": 1}, "--shift_div 1: expected 2 or more"),
+        ({"shift_div": 1, "fex": "off"}, "--shift_div 1: expected 2 or more"),
         ({"arch": "resnet51"}, "resnet50"),
         ({"fex": "off", "shift_place": "inblockres"}, "blockres and block"),
     ],

@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from torchvision import models
 import main
 from ops.data.records import read_list
 from ops.errors import InputError
+from ops.programs import training
 from ops.running.checkpoint import newest_own
 from ops.running.runlog import RunLog
 from opts import run_name, training_options
@@ -69,25 +72,34 @@ def test_a_run_and_its_test_leave_what_is_promised(demo: Path) -> None:
 
 
 def interrupt(demo: Path, when: str, *flags: str) -> None:
-    """Trains, and is stopped in the second epoch: `before` or `after` its line in the table is written."""
-    real_add, calls = RunLog.add, []
+    """Trains, and is stopped in the second epoch: in its validation, `before` or `after` its line is written."""
+    calls: dict[str, int] = {"validate": 0, "add": 0}
+    real: dict[str, Callable[..., Any]] = {"validate": training.validate, "add": RunLog.add}
 
-    def stopping_add(*arguments: object) -> None:
-        calls.append(arguments)
-        if len(calls) == 2 and when == "before":
+    def stopping(what: str, moments: Sequence[str], *arguments: Any) -> Any:
+        calls[what] += 1
+        if calls[what] == 2 and when == moments[0]:
             raise KeyboardInterrupt
-        real_add(*arguments)  # type: ignore[arg-type]
-        if len(calls) == 2:
+        result = real[what](*arguments)
+        if calls[what] == 2 and when == moments[-1]:
             raise KeyboardInterrupt
+        return result
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunLog, "add", stopping_add)
+        patch.setattr(training, "validate", lambda *them: stopping("validate", ["in validation"], *them))
+        patch.setattr(RunLog, "add", lambda *them: stopping("add", ["before", "after"], *them))
         train(demo, *flags)
+
+
+def timeless(table: Path) -> list[dict[str, str]]:
+    """A log's table without what the clock decides."""
+    rows = list(csv.DictReader(table.open()))
+    return [{k: v for k, v in row.items() if not k.endswith(("seconds", "waiting_percent"))} for row in rows]
 
 
 @pytest.mark.parametrize(
     ("fex", "when", "whole_workers", "parts_workers"),
-    [("paper", "after", "1", "1"), ("paper", "before", "0", "2"), ("off", "after", "2", "0")],
+    [("paper", "after", "1", "1"), ("paper", "in validation", "0", "2"), ("off", "before", "2", "0")],
 )
 def test_resuming_gives_bit_for_bit_the_uninterrupted_run(
     demo: Path, fex: str, when: str, whole_workers: str, parts_workers: str
@@ -97,14 +109,15 @@ def test_resuming_gives_bit_for_bit_the_uninterrupted_run(
     interrupt(demo, when, *flags, "--store_name", "parts", "-j", parts_workers)
     parts = demo / "checkpoint" / "parts"
     train(demo, *flags, "--resume", str(parts / "ckpt.pth"), "-j", parts_workers)
-    whole, resumed = (torch.load(folder / "ckpt.pth", weights_only=True) for folder in (run, parts))
-    assert whole["epoch"] == resumed["epoch"] == 3
-    for name, value in whole["state_dict"].items():
-        assert torch.equal(value, resumed["state_dict"][name]), name
-    momenta = [[group["momentum_buffer"] for group in c["optimizer"]["state"].values()] for c in (whole, resumed)]
-    assert momenta[0] and all(torch.equal(w, r) for w, r in zip(*momenta, strict=True))
-    rows = list(csv.DictReader((demo / "log" / "parts" / "log.csv").open()))
-    assert [row["epoch"] for row in rows] == (["1", "2", "3"] if when == "after" else ["1", "3"])
+    for name in ("ckpt.pth", "ckptbest.pth"):
+        whole, resumed = (torch.load(folder / name, weights_only=True) for folder in (run, parts))
+        assert all(torch.equal(value, resumed["state_dict"][key]) for key, value in whole["state_dict"].items())
+        momenta = [[group["momentum_buffer"] for group in c["optimizer"]["state"].values()] for c in (whole, resumed)]
+        assert momenta[0] and all(torch.equal(w, r) for w, r in zip(*momenta, strict=True))
+        assert all(whole[key] == resumed[key] for key in ("epoch", "validated", "best_prec1"))
+    logs = [demo / "log" / name / "log.csv" for name in ("whole", "parts")]
+    assert [row["epoch"] for row in timeless(logs[1])] == ["1", "2", "3"]
+    assert timeless(logs[0]) == timeless(logs[1])
 
 
 def test_a_tuned_run_resumes_with_the_same_flags_in_its_folder(demo: Path) -> None:
@@ -257,7 +270,7 @@ def test_two_processes_train_and_test(demo: Path) -> None:
     assert np.abs(ours["scores"] - theirs["scores"]).max() <= 1e-5 * np.abs(theirs["scores"]).max()
 
 
-def test_a_shared_batch_gives_the_step_of_the_whole_one() -> None:
+def test_shared_batches_give_the_step_of_all_their_videos() -> None:
     done = python(*TORCHRUN, "tests/distributed_step.py", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split("difference")[1]) < 1e-10

@@ -13,9 +13,9 @@ from published import clip, filled
 from torch import nn
 
 from ops.errors import InputError
-from ops.model.tsn import NetworkOptions, build_network
+from ops.model.tsn import TSN, NetworkOptions, build_network
 from ops.running.engine import Step
-from ops.running.optimizer import build_optimizer, learning_rate, parameter_groups
+from ops.running.optimizer import build_optimizer, learning_rate, parameter_groups, restore_optimizer
 from ops.running.precision import Precision, choose_precision
 from ops.running.published import rename_published
 
@@ -145,3 +145,137 @@ def test_fp16_is_refused_on_the_cpu() -> None:
         choose_precision("fp16", torch.device("cpu"))
     assert choose_precision("bf16", torch.device("cpu")).dtype is torch.bfloat16
     assert choose_precision("off", torch.device("cpu")).dtype is None
+
+
+# The optimizer's state, and steps that the loss's scaler leaves out
+
+
+def small(**changes: Any) -> TSN:
+    """A network of five classes, the same each time."""
+    torch.manual_seed(0)
+    return build_network(NetworkOptions(5, 2, arch="resnet18", dropout=0.0, partial_bn=False, **changes))
+
+
+def gradients(network: TSN, seed: int) -> None:
+    """Gives each parameter that is trained a gradient that `seed` decides, laid out as the parameter is."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        drawn = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.empty_like(parameter).copy_(drawn) if parameter.requires_grad else None
+
+
+def momenta(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Each parameter's, in the groups' order."""
+    return [optimizer.state[p]["momentum_buffer"] for group in optimizer.param_groups for p in group["params"]]
+
+
+def test_momentum_starts_at_nought_for_every_parameter_and_steps_as_torch_does() -> None:
+    ours, theirs = small(), small()
+    optimizer = build_optimizer(ours, 0.1, 0.9, 5e-4)
+    assert len(momenta(optimizer)) == len(list(ours.parameters()))
+    assert not any(buffer.any() for buffer in momenta(optimizer))
+    groups = parameter_groups(theirs)
+    for group in groups:
+        group |= {"lr": 0.1 * group["lr_mult"], "weight_decay": 5e-4 * group["decay_mult"]}
+    lazy = torch.optim.SGD(groups, lr=0.1, momentum=0.9, fused=True)  # which makes its state as it needs it
+    for seed in range(3):
+        for network, steps in ((ours, optimizer), (theirs, lazy)):
+            gradients(network, seed)
+            steps.step()
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+def test_parameters_that_thaw_later_join_those_of_their_group() -> None:
+    network = small(shift=True, add_se=True)
+    optimizer = build_optimizer(network, 0.1, 0.9, 5e-4)
+    for frozen in (True, False):  # as --follow_pretrain does at the first of --lr_steps
+        network.freeze_backbone(frozen)
+        gradients(network, 0)
+        optimizer.step()
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+class Overflowing(nn.Module):
+    """A network whose gradients are infinite on its first call, as in fp16 with too large a scale."""
+
+    def __init__(self, network: TSN, skips: int) -> None:
+        super().__init__()
+        self.network, self.skips = network, skips
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        scores = self.network(clips)
+        self.skips -= 1
+        if self.skips >= 0:
+            scores.register_hook(lambda gradient: gradient * float("inf"))
+        return scores
+
+
+@pytest.mark.parametrize("skips", [1, 3])
+def test_steps_that_the_scaler_skips_leave_nothing_behind(skips: int) -> None:
+    clips, labels = torch.rand(3, 2, 2, 3, 32, 32), torch.tensor([1, 3])
+    runs, counts = [], []
+    for skipped in (skips, 0):
+        network = small().eval()
+        counts.append(0)
+
+        def count(run: int = len(counts) - 1) -> None:
+            counts[run] += 1
+
+        # One scale throughout: the run that skips halves its own.
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** (8 + skipped))
+        optimizer = build_optimizer(network, 0.01, 0.9, 5e-4)
+        step = Step(nn.CrossEntropyLoss(), optimizer, scaler, clip_gradient=20, after=count)
+        model = Overflowing(network, skipped)
+        for batch in (*[clips[0]] * skipped, *clips):
+            step(model, batch, labels)
+        runs.append([network.state_dict(), momenta(optimizer)])
+    assert counts == [3, 3]  # what averages the weights does so after a step, not after a skipped one
+    (weights, buffers), (expected, expected_buffers) = runs
+    assert all(torch.equal(value, expected[name]) for name, value in weights.items())
+    assert all(torch.equal(mine, other) for mine, other in zip(buffers, expected_buffers, strict=True))
+
+
+def test_gradients_that_are_never_finite_end_the_run() -> None:
+    network = small().eval()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-12)
+    step = Step(nn.CrossEntropyLoss(), build_optimizer(network, 0.01, 0.9, 5e-4), scaler)
+    with pytest.raises(InputError, match=r"gradients are not finite, however small .* --amp off"):
+        for _ in range(3):
+            step(Overflowing(network, 9), torch.rand(2, 2, 3, 32, 32), torch.tensor([1, 3]))
+
+
+def test_one_readable_video_too_few_for_batchnorm_is_said_in_words() -> None:
+    network = small(shift=True)
+    scaler = Precision(torch.device("cpu"), None).scaler()
+    step = Step(nn.CrossEntropyLoss(), build_optimizer(network, 0.01, 0.9, 5e-4), scaler)
+    with pytest.raises(InputError, match="a BatchNorm has a single value a channel to train on with 1 video"):
+        step(network.train(), torch.rand(1, 2, 3, 32, 32), torch.tensor([1]))
+
+
+def test_restored_momentum_is_whole_and_lies_as_the_weights_do() -> None:
+    """From a file whose state lacks some buffers (torch's own of a frozen start) and has others in another layout."""
+    network, path = small(), Path("ckpt.pth")
+    optimizer = build_optimizer(network, 0.1, 0.9, 5e-4)
+    gradients(network, 0)
+    optimizer.step()
+    saved, expected = optimizer.state_dict(), [buffer.clone() for buffer in momenta(optimizer)]
+    saved["state"] = {
+        key: {"momentum_buffer": state["momentum_buffer"].contiguous()} for key, state in saved["state"].items()
+    }
+    saved["state"][0]["momentum_buffer"] = None
+    del saved["state"][1]
+    expected[0], expected[1] = torch.zeros_like(expected[0]), torch.zeros_like(expected[1])
+    resumed = build_optimizer(network, 0.1, 0.9, 5e-4)
+    restore_optimizer(resumed, saved, path)
+    assert all(torch.equal(mine, other) for mine, other in zip(momenta(resumed), expected, strict=True))
+    parameters = [p for group in resumed.param_groups for p in group["params"]]
+    assert all(m.stride() == p.stride() for m, p in zip(momenta(resumed), parameters, strict=True))
+
+    without = build_optimizer(network, 0.1, 0.0, 5e-4)
+    restore_optimizer(without, saved, path)
+    assert not without.state_dict()["state"]  # a later run with momentum must not go on with this one's
+    restore_optimizer(resumed, without.state_dict(), path)
+    assert not any(buffer.any() for buffer in momenta(resumed))
+    saved["state"][5]["momentum_buffer"] = torch.ones(3)
+    with pytest.raises(InputError, match=r"ckpt\.pth: its optimizer is of another network"):
+        restore_optimizer(resumed, saved, path)

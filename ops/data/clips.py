@@ -239,8 +239,10 @@ def _augmented(group: torch.Tensor, seed: int) -> torch.Tensor:
     """Two operations that `seed` draws, on the whole group `(U, 3, H, W)` at once: all frames alike."""
     from torchvision.transforms.v2 import RandAugment  # here, as it takes two seconds to import
 
-    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
-        torch.manual_seed(seed)
+    # Torchvision draws from torch's own generator for the CPU. The GPUs' stay as they are: in the main process they
+    # are what dropout draws from, and torch.manual_seed would set them too.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
         return RandAugment()(group)
 
 

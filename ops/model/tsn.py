@@ -216,6 +216,8 @@ def build_network(options: NetworkOptions, pretrain: str = "none") -> TSN:
     ):  # fmt: skip
         if value not in known:
             raise InputError(f"{word} {value}: expected one of {', '.join(known)}")
+    if options.shift_div < 2:
+        raise InputError(f"--shift_div {options.shift_div}: expected 2 or more, as two folds of the channels move")
     try:
         backbone = build_backbone(options.arch, pretrain)
     except (ValueError, OSError) as error:

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
 from ops.running import checkpoint as files
 from ops.running.distributed import DistributedContext, join_processes
-from ops.running.engine import Step, in_words, train_one_epoch, validate
+from ops.running.engine import Step, in_words, norms_in_words, train_one_epoch, validate
 from ops.running.folders import RunFolders
 from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer, learning_rate, restore_optimizer, set_learning_rate
 from ops.running.precision import InPrecision, Precision, choose_precision
-from ops.running.runlog import Progress, RunLog
+from ops.running.runlog import Progress, Row, RunLog, row_of, with_validation
 
 logger = logging.getLogger("fexnet")
 
@@ -76,19 +76,31 @@ class Start:
 
 @dataclass
 class Run:
-    """A training run, made ready to go on after `first_epoch` epochs."""
+    """A training run, after `epoch` epochs.
+
+    `about`: what a checkpoint says of it besides its state. `frozen_epochs`: for how long --follow_pretrain keeps the
+    backbone as it was loaded. `rows`: a line of the log's table for each epoch. `validated`: the last one has been.
+    """
 
     folders: RunFolders
+    network: TSN
     batches: Loader
-    val_batches: Loader
+    val_batches: Loader | None
     precision: Precision
     step: Step
     rate: float
-    frozen_epochs: float  # for how long --follow_pretrain keeps the backbone as it was loaded
-    fingerprint: dict[str, str]
+    frozen_epochs: float
+    about: dict[str, Any]
     average: AveragedModel | None = None
-    first_epoch: int = 0
+    epoch: int = 0
     best: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    validated: bool = True
+
+    @property
+    def kept(self) -> nn.Module:
+        """What is validated, and tested later: the average of the weights, if there is one."""
+        return self.average.module if self.average else self.network
 
 
 def train(
@@ -99,49 +111,87 @@ def train(
     start: Start,
     folders: RunFolders,
 ) -> None:
-    """All epochs: train, validate when due, log, write the checkpoint."""
+    """All epochs: train, write the checkpoint, then validate when due, and log."""
     run = prepare(args, data, network, context, start, folders)
-    kept = run.average.module if run.average else network  # what is validated, and tested later
-    evaluated = context.spread(InPrecision(kept, run.precision))  # for validation, where processes do not meet
+    evaluated = context.spread(InPrecision(run.kept, run.precision))  # for validation, where processes do not meet
     said = {**vars(args), "name": folders.name, "precision": run.precision.name, "devices": context.devices}
-    said["data"] = run.fingerprint
-    after = run.first_epoch if start.resumed else None
+    said["data"] = run.about["data"]
+    done = run.epoch - validation_is_due(args, run)
+    rows = [row for row in run.rows if row["epoch"] <= done]
+    after = done if start.resumed else None
     # Nothing is replaced before all else has worked.
-    context.by_main(lambda: folders.make_room(start.resumed, checkpoint_size(network, run)))
-    log = context.by_main(lambda: RunLog(folders.log, said, after))
-    best, model = run.best, None
+    context.by_main(lambda: folders.make_room(start.resumed, checkpoint_size(run)))
+    log = context.by_main(lambda: RunLog(folders.log, said, after, rows))
+    model = None
 
-    for epoch in range(run.first_epoch, args.epochs):
-        frozen = epoch < run.frozen_epochs
-        if model is None or frozen != network.backbone_is_frozen:
-            network.freeze_backbone(frozen)
-            # Joined processes must learn anew which parameters are trained.
-            model = context.wrap(InPrecision(network, run.precision), find_unused=network.options.mixes_videos)
-        rate = learning_rate(epoch, args.epochs, run.rate, args.lr_type, args.lr_steps, args.warmup_epochs)
-        set_learning_rate(run.step.optimizer, rate)
-        seed_epoch(args.seed, epoch, context.rank)
-        run.batches.sampler.set_epoch(epoch)  # type: ignore[union-attr]
-        with Progress(f"epoch {epoch + 1}/{args.epochs}", len(run.batches), args.print_freq) as progress:
-            batches = readable(run.batches, args.bad_frames)
-            trained = train_one_epoch(model, batches, run.step, context, progress.update)
-        logger.info("epoch %d/%d train: %s", epoch + 1, args.epochs, in_words(trained))
-        checked = None
-        if (epoch + 1) % args.eval_freq == 0 or epoch + 1 == args.epochs:
-            for module in (network, kept):
-                context.share_buffers(module)
-            checked = validate(evaluated, readable(run.val_batches, args.bad_frames), nn.CrossEntropyLoss(), context)
-            logger.info("epoch %d/%d val:   %s", epoch + 1, args.epochs, in_words(checked))
-        is_best = checked is not None and checked["top1"] >= best
-        best = max(best, checked["top1"]) if checked else best
+    for epoch in range(done, args.epochs):
+        if epoch == run.epoch:  # else it was stopped in this one's validation
+            frozen = epoch < run.frozen_epochs
+            if model is None or frozen != network.backbone_is_frozen:
+                network.freeze_backbone(frozen)
+                # Joined processes must learn anew which parameters are trained.
+                model = context.wrap(InPrecision(network, run.precision), find_unused=network.options.mixes_videos)
+            train_next(args, run, model, context)
+            save(run, context, files.LATEST)
+        improved = validate_last(args, run, evaluated, context) if validation_is_due(args, run) else None
         if log is not None:  # the main process
-            state = state_of(network, run.average, run.step, epoch + 1, best)
-            content = described(args, data, network, run, start) | state
+            log.add(run.rows)  # before the last checkpoint, behind which no resumed run makes up for it
+        if improved is not None:
             # The best first: a crash between the two must not leave a checkpoint that claims a better one.
-            for file in [files.BEST] * is_best + [files.LATEST]:
-                files.save_checkpoint(folders.checkpoints / file, content)
-            log.add(epoch + 1, rate, trained, checked)
-        context.wait()
-    logger.info("best top-1 %.2f %%; weights in %s", best, folders.checkpoints)
+            save(run, context, *[files.BEST] * improved, files.LATEST)
+    best = f"best top-1 {run.best:.2f} %; " if args.eval_freq else ""
+    logger.info("%sweights in %s", best, folders.checkpoints)
+
+
+def train_next(args: argparse.Namespace, run: Run, model: nn.Module, context: DistributedContext) -> None:
+    """One more epoch, and its line without a validation."""
+    epoch = run.epoch
+    rate = learning_rate(epoch, args.epochs, run.rate, args.lr_type, args.lr_steps, args.warmup_epochs)
+    set_learning_rate(run.step.optimizer, rate)
+    seed_epoch(args.seed, epoch, context.rank)
+    run.batches.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    with Progress(f"epoch {epoch + 1}/{args.epochs}", len(run.batches), args.print_freq) as progress:
+        batches = readable(run.batches, args.bad_frames)
+        trained = train_one_epoch(model, batches, run.step, context, progress.update)
+    logger.info("epoch %d/%d train: %s", epoch + 1, args.epochs, in_words(trained))
+    for module in (run.network, run.kept):
+        context.share_buffers(module)
+    run.rows.append(row_of(epoch + 1, rate, trained))
+    run.epoch, run.validated = epoch + 1, False
+
+
+def validation_is_due(args: argparse.Namespace, run: Run) -> bool:
+    """Whether the last epoch is to be validated, and has not been: every --eval-freq epochs, and at the end."""
+    chosen = args.eval_freq and (run.epoch % args.eval_freq == 0 or run.epoch == args.epochs)
+    return bool(chosen) and not run.validated
+
+
+def validate_last(args: argparse.Namespace, run: Run, model: nn.Module, context: DistributedContext) -> bool:
+    """Validates the last epoch, whose weights are on the disk; whether none so far was better."""
+    assert run.val_batches is not None
+    try:
+        checked = validate(model, readable(run.val_batches, args.bad_frames), nn.CrossEntropyLoss(), context)
+    except InputError as error:
+        latest = run.folders.checkpoints / files.LATEST
+        raise InputError(
+            f"{error}. Epoch {run.epoch} is kept: --resume {latest} goes on with its validation"
+        ) from error
+    logger.info("epoch %d/%d val:   %s", run.epoch, args.epochs, in_words(checked))
+    run.rows[-1] = with_validation(run.rows[-1], checked)
+    run.validated = True
+    improved = checked["top1"] >= run.best
+    run.best = max(run.best, checked["top1"])
+    return improved
+
+
+def save(run: Run, context: DistributedContext, *names: str) -> None:
+    """Writes the run as it is now to these checkpoints. InputError, and they stay, if its weights are not finite."""
+    content = run.about | state_of(run)
+    refuse_not_finite(run, content)
+    if context.is_main:
+        for name in names:
+            files.save_checkpoint(run.folders.checkpoints / name, content)
+    context.wait()
 
 
 def prepare(
@@ -154,33 +204,45 @@ def prepare(
 ) -> Run:
     """Data, optimizer and where to begin; FEX's start from data."""
     be_fast_or_deterministic(args.deterministic)
-    training_clips = clips(args, data, "train", context)
     share, workers = context.share_of_batch(args.batch_size), context.workers(args.workers)
+    if least_share(share, context) == 1:  # of two, every BatchNorm has two values
+        rehearse(network, args.input_size)
+    training_clips = clips(args, data, "train", context)
     precision, rate = choose_precision(args.amp, context.device), scaled_rate(args)
     optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)
-    criterion = nn.CrossEntropyLoss(label_smoothing=args.label_smoothing)
+    step = Step(
+        nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
+        optimizer,
+        precision.scaler(),
+        args.clip_gradient,
+        args.accumulate,
+        mixing(args, network),
+        batch_size=share,
+        context=context,
+    )
     run = Run(
         folders=folders,
+        network=network,
         batches=train_loader(training_clips, share, workers, args.seed, context.rank, context.world_size),
-        val_batches=validation_loader(args, data, context),
+        val_batches=validation_loader(args, data, context) if args.eval_freq else None,
         precision=precision,
-        step=Step(criterion, optimizer, precision.scaler(), args.clip_gradient, args.accumulate, mixing(args, network)),
+        step=step,
         rate=rate,
         frozen_epochs=min(args.lr_steps) if args.follow_pretrain else 0,
-        fingerprint=fingerprint(data, training_clips.storage),
+        about=described(args, data, network, folders.name, start) | {"data": fingerprint(data, training_clips.storage)},
     )
     if start.resumed:
-        for difference in differences(start.resumed.training.get("data", {}), run.fingerprint):
+        for difference in differences(start.resumed.training.get("data", {}), run.about["data"]):
             logger.warning("--resume %s: the data have changed: %s", args.resume, difference)
-    if start.resumed:
-        run.first_epoch, run.best = restore(args, start.resumed, run.step, folders.checkpoints)
-    network.freeze_backbone(run.first_epoch < run.frozen_epochs)
+        restore(args, start.resumed, run)
+    network.freeze_backbone(run.epoch < run.frozen_epochs)
     start_fex_from_data(args, network, training_clips, context, start.fresh)
     if args.ema:
         run.average = average = averaged(args, network, start.resumed)
         run.step.after = lambda: average.update_parameters(network)
     if network.backbone_is_frozen:
-        logger.info("--follow_pretrain: the backbone is frozen until epoch %g", run.frozen_epochs)
+        ever = ", and so in the whole run" if run.frozen_epochs >= args.epochs else ""
+        logger.info("--follow_pretrain: the backbone is frozen until epoch %g%s", run.frozen_epochs, ever)
     because = f" ({data.mirror_because})" if data.mirror_because else ""
     logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
     logger.info(
@@ -276,7 +338,14 @@ def clips(args: argparse.Namespace, data: DataSource, mode: ClipMode, context: D
 
 
 def validation_loader(args: argparse.Namespace, data: DataSource, context: DistributedContext) -> Loader:
-    """This process's share of the validation list."""
+    """This process's share of the validation list; an InputError with all remedies where there is none."""
+    if not data.val_list.is_file():
+        without = "" if args.evaluate else "give --eval-freq 0 to train without validation, or "
+        making = f", or make it: {data.how_to_get}" if data.classes and not args.val_list else ""
+        raise InputError(
+            f"the validation list {data.val_list} of data set {data.name!r} is missing: {without}move some lines of "
+            f"{data.train_list} into it{making}"
+        )
     share = context.share_of_batch(args.batch_size)
     return eval_loader(
         clips(args, data, "val", context), share, context.workers(args.workers), context.rank, context.world_size
@@ -297,8 +366,26 @@ def start_fex_from_data(
     batch = next(readable([first], args.bad_frames))
     if not len(batch):
         raise InputError(f"the first {len(batch.unreadable)} videos are unreadable: {batch.unreadable[0].reason}")
-    count = initialise_from_data(network, batch.to(context.device).clips[:, 0], fresh)
+    with norms_in_words(len(batch)):
+        count = initialise_from_data(network, batch.to(context.device).clips[:, 0], fresh)
     logger.info("FEX: %d BatchNorms set from %d clips", count, len(batch))
+
+
+def least_share(videos: int, context: DistributedContext) -> int:
+    """The fewest of a process's batch that fall to one of its GPUs."""
+    return len(torch.empty(videos).chunk(max(1, len(context.gpus)))[-1])
+
+
+def rehearse(network: TSN, size: int) -> None:
+    """A training step's forward pass on one video of `size` pixels, without numbers, before any data are read.
+
+    InputError where a BatchNorm would have a single value a channel.
+    """
+    shape = (1, network.options.num_segments, network.input_stage.channels, size, size)
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    without = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    with norms_in_words(1), torch.no_grad():
+        torch.func.functional_call(network.train(), without, torch.zeros(shape, device="meta"))
 
 
 def be_fast_or_deterministic(deterministic: bool) -> None:
@@ -347,54 +434,71 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))
 
 
-def restore(args: argparse.Namespace, resumed: files.Checkpoint, step: Step, folder: Path) -> tuple[int, float]:
-    """Optimizer and scaler as they were when `resumed` was written; returns the epochs done and the best top-1."""
+def restore(args: argparse.Namespace, resumed: files.Checkpoint, run: Run) -> None:
+    """Puts the run where it was when `resumed` was written: its optimizer and scaler, its epochs and what they gave."""
     saved = resumed.training
-    epoch = args.start_epoch or saved["epoch"]
-    if epoch >= args.epochs:
-        raise InputError(f"--resume {resumed.path}: it has {epoch} epochs, all that --epochs {args.epochs} asks for")
-    restore_optimizer(step.optimizer, saved["optimizer"], resumed.path)
-    if saved["scaler"] and step.scaler.is_enabled():
-        step.scaler.load_state_dict(saved["scaler"])
+    run.epoch = args.start_epoch or saved["epoch"]
+    run.rows = [row for row in saved.get("rows", []) if row["epoch"] <= run.epoch]  # an older file has none
+    run.validated = saved.get("validated", True) or run.epoch != saved["epoch"]
+    due = validation_is_due(args, run)
+    if run.epoch - due >= args.epochs:
+        raise InputError(
+            f"--resume {resumed.path}: it has {run.epoch} epochs, all that --epochs {args.epochs} asks for"
+        )
+    restore_optimizer(run.step.optimizer, saved["optimizer"], resumed.path)
+    if saved["scaler"] and run.step.scaler.is_enabled():
+        run.step.scaler.load_state_dict(saved["scaler"])
     for option in LEARNING:
         now = getattr(args, option)
         if now != (then := saved["options"].get(option, now)):  # an older version had fewer options
             logger.warning("%s: %s was %s so far and is %s from here", resumed.path, option, then, now)
-    logger.info("%s: going on after epoch %d", resumed.path, epoch)
+    where = "with the validation of" if due else "after"
+    logger.info("%s: going on %s epoch %d", resumed.path, where, run.epoch)
     # In another folder the best so far is not there to stand for its number.
-    return epoch, saved["best_prec1"] if resumed.path.resolve().parent == folder.resolve() else 0.0
+    run.best = saved["best_prec1"] if resumed.path.resolve().parent == run.folders.checkpoints.resolve() else 0.0
 
 
-def described(args: argparse.Namespace, data: DataSource, network: TSN, run: Run, start: Start) -> dict[str, Any]:
+def described(args: argparse.Namespace, data: DataSource, network: TSN, name: str, start: Start) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     return {
         "network": asdict(network.options),
         "categories": list(data.categories),
         "dataset": data.name,
         "input_size": args.input_size,
-        "name": run.folders.name,
-        "data": run.fingerprint,
+        "name": name,
         "classifier_lr5": start.classifier_lr5,
         "options": vars(args),
     }
 
 
-def checkpoint_size(network: TSN, run: Run) -> int:
+def checkpoint_size(run: Run) -> int:
     """About how many bytes: the weights, their average if there is one, their momenta."""
-    size = sum(tensor.nbytes for tensor in network.state_dict().values()) * (2 if run.average else 1)
+    size = sum(tensor.nbytes for tensor in run.network.state_dict().values()) * (2 if run.average else 1)
     groups = run.step.optimizer.param_groups
     return size + sum(weight.nbytes for group in groups if group.get("momentum") for weight in group["params"])
 
 
-def state_of(network: TSN, average: AveragedModel | None, step: Step, epoch: int, best: float) -> dict[str, Any]:
-    """What a run goes on from, after `epoch` epochs; `state_dict` is what was validated: the average, if any."""
+def state_of(run: Run) -> dict[str, Any]:
+    """What a run goes on from; `state_dict` is what is validated: the average, if any."""
     state = {
-        "epoch": epoch,
-        "best_prec1": best,
-        "state_dict": (average.module if average else network).state_dict(),
-        "optimizer": step.optimizer.state_dict(),
-        "scaler": step.scaler.state_dict(),
+        "epoch": run.epoch,
+        "validated": run.validated,
+        "best_prec1": run.best,
+        "rows": run.rows,
+        "state_dict": run.kept.state_dict(),
+        "optimizer": run.step.optimizer.state_dict(),
+        "scaler": run.step.scaler.state_dict(),
     }
-    if average:
-        state |= {"trained": network.state_dict(), "averaged_steps": int(average.n_averaged)}
+    if run.average:
+        state |= {"trained": run.network.state_dict(), "averaged_steps": int(run.average.n_averaged)}
     return state
+
+
+def refuse_not_finite(run: Run, state: dict[str, Any]) -> None:
+    """Raises InputError if a weight has become infinite or no number."""
+    for name, value in (state["state_dict"] | state.get("trained", {})).items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"epoch {run.epoch} left {name} without finite numbers, and is not kept: lower --lr, clip gradients "
+                "(--gd 20), or give --amp off"
+            )

@@ -1,9 +1,9 @@
 """Checkpoints: written whole or not at all, read without running what is in them.
 
 An own checkpoint describes itself: weights without wrappers, the network's options, class names, optimizer,
-scaler, epoch and the options of its run. (There is no random state to keep: what an epoch draws follows from the
-seed, the epoch and the rank.) Another's is a state dict, bare or wrapped (see `archs.state_dicts`), and little else;
-`published.py` reads its options.
+scaler, epoch, the lines of its log and the options of its run. (There is no random state to keep: what an epoch draws
+follows from the seed, the epoch and the rank.) Another's is a state dict, bare or wrapped (see `archs.state_dicts`),
+and little else; `published.py` reads its options.
 """
 
 from __future__ import annotations
@@ -126,8 +126,12 @@ def _tensors(path: Path, state: Any) -> dict[str, torch.Tensor]:
 
 
 def newest_own(folder: Path) -> Checkpoint:
-    """The newest best checkpoint that an own run left below `folder`; InputError if there is none."""
-    for path in sorted(folder.glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    """The newest that own runs left below `folder`: of each its best or, where nothing was validated, its latest.
+
+    InputError if there is none.
+    """
+    latest = {path.parent: path for name in (LATEST, BEST) for path in folder.glob(f"*/{name}")}
+    for path in sorted(latest.values(), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             checkpoint = read_checkpoint(path)
         except InputError as error:

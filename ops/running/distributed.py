@@ -88,6 +88,14 @@ class DistributedContext:
         dist.all_reduce(total)
         return total.tolist()
 
+    def mean(self, value: float) -> float | torch.Tensor:
+        """The mean over the processes; of several a tensor on the device, so that nobody need wait for it."""
+        if self.world_size == 1:
+            return value
+        total = torch.tensor(value, device=self.device)
+        dist.all_reduce(total)
+        return total / self.world_size
+
     def gather(self, items: list[Item]) -> list[Item]:
         """The items of all processes, in the order of the ranks."""
         if self.world_size == 1:
@@ -111,7 +119,7 @@ class DistributedContext:
         return result
 
     def wait(self) -> None:
-        """Until all processes are context."""
+        """Until all processes are here."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -125,6 +133,9 @@ class DistributedContext:
         finally:
             if self.is_main:
                 self.wait()
+
+
+ALONE = DistributedContext(torch.device("cpu"))
 
 
 @contextmanager
@@ -162,6 +173,6 @@ def _alone(gpus: list[int] | None) -> DistributedContext:
         raise InputError(f"--gpus {' '.join(map(str, wrong))}: this machine has {count} GPUs, numbered from 0")
     chosen = tuple(range(count) if gpus is None else gpus)
     if not chosen:
-        return DistributedContext(torch.device("cpu"))
+        return ALONE
     torch.cuda.set_device(chosen[0])
     return DistributedContext(torch.device("cuda", chosen[0]), gpus=chosen)

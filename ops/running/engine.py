@@ -9,7 +9,8 @@ Legend: `N` videos, `V` views, `T` segments, `C` channels, `H W` space, `K` clas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch import nn
 
 from ops.errors import InputError
 from ops.running.clock import Clock
-from ops.running.distributed import DistributedContext
+from ops.running.distributed import ALONE, DistributedContext
+
+LEAST_SCALE = 1e-4  # of the loss in fp16; it starts at 65536 and is halved for each step whose gradients overflow
 
 
 def count_top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
@@ -101,9 +104,10 @@ Mixer = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]
 class Step:
     """How batches become steps: what `train_one_epoch` needs besides model and data.
 
-    `accumulate`: the gradients of so many batches make one step, which is that of one batch of all their videos
-    (but for BatchNorm, which sees each by itself). `mix`: clips and labels (N,) to mixed clips and shares (N, K).
-    `after`: called after each optimizer step.
+    `accumulate`: the gradients of so many batches make one step, which is that of one batch of all their videos, of
+    all processes (but for BatchNorm, which sees each by itself). `batch_size`: of a process's whole batch, the same
+    for all. `mix`: clips and labels (N,) to mixed clips and shares (N, K). `after`: called after each step that the
+    optimizer has made, and so not after one that the scaler skipped.
     """
 
     criterion: nn.Module
@@ -113,7 +117,10 @@ class Step:
     accumulate: int = 1
     mix: Mixer | None = None
     after: Callable[[], object] = lambda: None
-    _gathered: int = 0
+    batch_size: int = 1
+    context: DistributedContext = ALONE
+    _batches: int = 0  # gathered so far
+    _weight: float = 0.0  # of their videos, in whole batches
 
     def __call__(
         self, model: nn.Module, clips: torch.Tensor, labels: torch.Tensor
@@ -124,30 +131,56 @@ class Step:
         """
         if self.mix is not None:
             clips, labels = self.mix(clips, labels)
-        scores = model(clips)
+        with norms_in_words(len(clips)):
+            scores = model(clips)
         loss = loss_of(self.criterion, scores, labels)
-        self.scaler.scale(loss).backward()
-        self._gathered += 1
-        if self._gathered == self.accumulate:
+        weight = len(clips) / self.batch_size
+        self.scaler.scale(loss * weight).backward()
+        self._weight += weight
+        self._batches += 1
+        if self._batches == self.accumulate:
             self.finish()
         return loss.detach(), scores.detach(), labels
 
     def finish(self) -> None:
-        """The optimizer's step with the mean of the gradients gathered so far; nothing if there are none."""
-        if not self._gathered:
+        """The optimizer's step with the mean over the videos gathered so far; nothing if there are none."""
+        if not self._batches:
             return
         trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         self.scaler.unscale_(self.optimizer)
-        if self._gathered > 1:
+        if self._weight != 1 or self.context.world_size > 1:
+            weight = self.context.mean(self._weight)
             for parameter in trained:
-                parameter.grad.div_(self._gathered)
+                parameter.grad.div_(weight)
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(trained, self.clip_gradient)
+        scale = self.scaler.get_scale()  # fp16 alone has one, on the device, and so waits for it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._gathered = 0
-        self.after()
+        self._batches, self._weight = 0, 0.0
+        if self.scaler.get_scale() >= scale:
+            self.after()
+        elif scale < LEAST_SCALE:  # every step has been skipped for some time
+            raise InputError(
+                "the gradients are not finite, however small the loss is scaled in fp16: lower --lr, clip gradients "
+                "(--gd 20), or give --amp off"
+            )
+
+
+@contextmanager
+def norms_in_words(videos: int) -> Iterator[None]:
+    """Training mode's forward pass of so many videos a device; an InputError where a BatchNorm has too little."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"a BatchNorm has a single value a channel to train on with {videos} video{'s' * (videos > 1)} a device: "
+            "raise --batch-size (-b) or --input_size; for one of the backbone's, more --num_segments help as well, or "
+            "partial BN (without --npb)"
+        ) from error
 
 
 def loss_of(criterion: nn.Module, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

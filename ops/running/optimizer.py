@@ -66,24 +66,50 @@ def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str
 def build_optimizer(
     network: TSN, lr: float, momentum: float, weight_decay: float, classifier_lr5: bool = True
 ) -> torch.optim.SGD:
-    """SGD over `parameter_groups`, each group's decay set; `set_learning_rate` sets the rates."""
+    """SGD over `parameter_groups`, each group's decay set; `set_learning_rate` sets the rates.
+
+    Every parameter's momentum is there from the start, as nought, which is what torch's own first step comes to. Torch
+    makes it when a parameter first has a gradient: without numbers in it should the loss's scaler skip that step, and
+    not at all for a parameter that thaws into a group whose others have theirs.
+    """
     groups = parameter_groups(network, classifier_lr5)
     for group in groups:
         group["weight_decay"] = weight_decay * group["decay_mult"]
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)  # one pass over weights and momentum
     set_learning_rate(optimizer, lr)
+    _complete(optimizer)
     return optimizer
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path) -> None:
-    """Momentum as it was when `state` was saved; all else stays as built. InputError if unfit."""
+    """Momentum as it was when `state` was saved, nought where it has none; all else stays as built.
+
+    InputError if unfit.
+    """
     built = [{k: group[k] for k in ("weight_decay", "momentum", "fused")} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
+        for group, values in zip(optimizer.param_groups, built, strict=True):
+            group.update(values)
+        _complete(optimizer)
     except ValueError as error:
         raise InputError(f"--resume {path}: its optimizer is of another network or other flags ({error})") from error
-    for group, values in zip(optimizer.param_groups, built, strict=True):
-        group.update(values)
+
+
+def _complete(optimizer: torch.optim.Optimizer) -> None:
+    """Gives every parameter its momentum: what it has, or nought; nothing where the group is without.
+
+    It lies in memory as the parameter does: the fused step reads both from end to end. ValueError for another shape.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            loaded = optimizer.state.pop(parameter, {}).get("momentum_buffer")
+            if not group["momentum"]:
+                continue
+            if loaded is not None and loaded.shape != parameter.shape:
+                raise ValueError(f"momentum {tuple(loaded.shape)} of weights {tuple(parameter.shape)}")
+            momentum = torch.zeros_like(parameter)
+            optimizer.state[parameter]["momentum_buffer"] = momentum if loaded is None else momentum.copy_(loaded)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

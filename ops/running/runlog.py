@@ -8,7 +8,7 @@ import json
 import logging
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ops.files import atomic_write, write_text
+from ops.errors import InputError
+from ops.files import write_text
 from ops.running.board import Board
 
 logger = logging.getLogger(__name__)
 
 TABLE = "log.csv"
+
+# An epoch's line of the table: its number, the rate, the two passes' statistics (None: there was no validation).
+Row = dict[str, Any]
 
 
 def environment() -> dict[str, Any]:
@@ -65,33 +69,61 @@ class Progress:
             self.bar.update()
 
 
-class RunLog:
-    """The log folder of one run. With `after`, a resumed run's finished epochs, later lines are dropped first."""
+def row_of(epoch: int, rate: float, trained: Mapping[str, float]) -> Row:
+    """An epoch's line as it is before the validation, which `with_validation` adds."""
+    row: Row = {"epoch": epoch, "lr": rate} | {f"train_{name}": value for name, value in trained.items()}
+    return row | {f"val_{name}": None for name in trained}
 
-    def __init__(self, folder: Path, options: Mapping[str, Any], after: int | None = None) -> None:
+
+def with_validation(row: Row, checked: Mapping[str, float]) -> Row:
+    """The line with the statistics of its epoch's validation."""
+    return row | {f"val_{name}": value for name, value in checked.items()}
+
+
+class RunLog:
+    """The log folder of one run.
+
+    Of a resumed run, which goes on `after` so many epochs, the checkpoint holds their `rows`. The table and the last
+    point of each curve are made of them again: the run may have been killed before it could write them. Of epochs
+    before these (an older checkpoint holds none) the lines are kept, of later ones dropped.
+    """
+
+    def __init__(
+        self, folder: Path, options: Mapping[str, Any], after: int | None = None, rows: Sequence[Row] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.table = folder / TABLE
-        self.rows = self._read(after) if after is not None else []
+        first = rows[0]["epoch"] if rows else (after or 0) + 1
+        self.earlier = self._read(first)
         write_text(folder / "options.json", json.dumps(dict(options), indent=1) + "\n")
         write_text(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
         self.board = Board(folder)
+        if rows:
+            self.add(rows)
 
-    def add(self, epoch: int, rate: float, trained: Mapping[str, float], checked: Mapping[str, float] | None) -> None:
-        """A line of the table and a point of each curve: the learning rate, the two passes' statistics."""
-        values: dict[str, float | None] = {"lr": rate, **{f"train_{k}": v for k, v in trained.items()}}
-        values |= {f"val_{k}": checked[k] if checked else None for k in trained}
-        row = {"epoch": str(epoch)} | {k: "" if v is None else f"{v:.6g}" for k, v in values.items()}
-        self.rows.append(row)
+    def add(self, rows: Sequence[Row]) -> None:
+        """Writes the table of these rows, and a point of each curve for the last."""
+        lines = self.earlier + [{name: _written(value) for name, value in row.items()} for row in rows]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for line in lines for name in line)))
         writer.writeheader()
-        writer.writerows(self.rows)
-        with atomic_write(self.table) as file:
-            file.write(text.getvalue().encode())
-        self.board.add(epoch, {name.replace("_", "/", 1): v for name, v in values.items() if v is not None})
+        writer.writerows(lines)
+        write_text(self.table, text.getvalue())
+        last = {name.replace("_", "/", 1): value for name, value in rows[-1].items() if value is not None}
+        epoch = last.pop("epoch")
+        self.board.add(epoch, last)
 
-    def _read(self, after: int) -> list[dict[str, str]]:
-        if not self.table.is_file():
+    def _read(self, first: int) -> list[dict[str, str]]:
+        """The table's lines of the epochs before `first`."""
+        if first == 1 or not self.table.is_file():
             return []
-        with self.table.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= after]
+        try:
+            with self.table.open(newline="", encoding="utf-8") as file:
+                return [line for line in csv.DictReader(file) if int(line["epoch"]) < first]
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise InputError(f"{self.table}: not the table of a run (an epoch a line): move it away") from error
+
+
+def _written(value: Any) -> str:
+    """As it stands in the table."""
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -47,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops import names
 from ops.data.catalog import CATALOG, DataSource, resolve
+from ops.data.decode import MissingFrameError
 from ops.data.fingerprint import SETTINGS_FILES
 from ops.data.modalities import picture_names
 from ops.data.packed_index import (
@@ -145,8 +146,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
     """Packs the videos of the lists that are not in a shard yet; the exit status."""
-    packing = Packing("flow" if source.modality == "Flow" else "frames", source.template)
-    storage = FrameFolders(source.root, source.template, source.modality)
+    packing = Packing("flow" if source.modality == "Flow" else "frames", source.template, source.first)
+    storage = FrameFolders(source.root, source.template, source.modality, source.first)
     records = wanted(source, storage)
     index = PackedIndex(root) if (root / INDEX_FILE).exists() else None
     number = index.number if index else 0
@@ -259,7 +260,9 @@ def read_ahead(
                     yield waiting.popleft().result()
                 except BadVideoError as error:
                     if faults is None:
-                        raise InputError(f"{error}; --bad_frames skip leaves such videos out") from None
+                        others = any(each.exception() is None for each in waiting) or count > 1
+                        skip = "; --bad_frames skip leaves such videos out" * others
+                        raise InputError(f"{error}{skip}") from None
                     faults.append(str(error))
                 bar.update()
                 if bar.disable and count * LINES // len(records) > (count - 1) * LINES // len(records):
@@ -280,7 +283,9 @@ def read_video(record: VideoRecord, storage: FrameFolders) -> Content:
             if not 0 < len(data[-1]) <= LARGEST:
                 raise BadVideoError(f"{file}: {'too large' if data[-1] else 'the file is empty'}")
     except (FileNotFoundError, NotADirectoryError):
-        raise BadVideoError(f"{file}: no such file; the list promises {record.num_frames} frames") from None
+        missing = f"{file}: no such file"
+        reason = storage.reason(record, MissingFrameError(missing))
+        raise BadVideoError(reason if missing in reason else f"{missing}; {reason}") from None
     except OSError as error:
         raise BadVideoError(f"{file}: cannot be read ({error.strerror})") from error
     return Content(record, len(frames[0]), [f"{record.path}/{name}" for frame in frames for name in frame], data)
@@ -305,7 +310,7 @@ def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most
                 os.fsync(file.fileno())
                 part = held.part(Shard(name, file.tell()))
                 evict(file)
-            if faults := compare(partial, part, packing.template):
+            if faults := compare(partial, part, packing.template, packing.first):
                 raise InputError(f"{partial}: what was written is not what is read back ({faults[0]}): a failing disk?")
             save_part(root, part)
             partial.replace(root / name)
@@ -340,13 +345,13 @@ def evict(file: IO[bytes]) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def compare(file: Path, part: Part, template: str) -> list[str]:
+def compare(file: Path, part: Part, template: str, first: int = 1) -> list[str]:
     """What differs between a shard, read as a tar file, and what is known of it: names, places, sizes, checksums."""
     faults = []
     try:
         with tarfile.open(file, "r:") as tar:
             for video in part.videos():
-                faults += compare_video(tar, video, template)
+                faults += compare_video(tar, video, template, first)
             if tar.next() is not None:
                 faults.append("it holds more than is known of")
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -354,10 +359,11 @@ def compare(file: Path, part: Part, template: str) -> list[str]:
     return faults
 
 
-def compare_video(tar: Any, video: Packed, template: str) -> list[str]:
+def compare_video(tar: Any, video: Packed, template: str, first: int) -> list[str]:
     """What differs in the next members of a shard from what is known of a video. Raises TarError where they end."""
     faults = []
-    names = picture_names(template, range(1, video.num_frames + 1), video.per_frame == 2)  # all x, then all y
+    frames = range(1, video.num_frames + 1)
+    names = picture_names(template, frames, video.per_frame == 2, first)  # all x, then all y
     for place, (offset, size, crc) in enumerate(video.files.tolist()):
         member = tar.next()
         if member is None:
@@ -378,7 +384,8 @@ def verify(root: Path) -> int:
     for place in tqdm(range(len(index.shards)), unit="shard", disable=None):
         part = index.part(place)
         fault = part.shard.fault(root)
-        found = [fault] if fault else compare(root / part.shard.name, part, index.packing.template)
+        packing = index.packing
+        found = [fault] if fault else compare(root / part.shard.name, part, packing.template, packing.first)
         faults += [f"{root / part.shard.name}: {line}" for line in found]
     if faults:
         print(f"{len(faults)} faults:", *faults, sep="\n  ", file=sys.stderr)

@@ -56,10 +56,11 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How frames were packed: their names' template, and whether they are `frames` or `flow`."""
+    """How frames were packed: whether they are `frames` or `flow`, their names' template, the number of the first."""
 
     kind: str
     template: str
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True)

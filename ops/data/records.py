@@ -211,7 +211,7 @@ def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> V
         return _not_the_form(line, fields, numbers)
     path, values = fields[0], [int(value[:20]) for value in fields[1:]]  # Python refuses to read thousands of digits
     if numbers == 2 and values[0] < 1:
-        several = "; several labels? A video has one here" if shorter_path(path) else ""
+        several = "; several labels? A video has one here" if shorter_paths(path) else ""
         return f"a video of no frames{several}"
     if numbers == 2 and values[0] > MOST_FRAMES:
         return f"a video of more than {MOST_FRAMES} frames"
@@ -242,10 +242,12 @@ def _has_several_labels(line: str, fields: Sequence[str], numbers: int) -> bool:
     return numbers == 1 and re.search(r"\.\w+(?:\s+\d+){2,}\s*$", line) is not None
 
 
-def shorter_path(path: str) -> str:
-    """The path without numbers at its end, as in "v0 8" of the line `v0 8 3 7` of several labels; empty if none are."""
-    shorter = re.sub(r"(?:\s+\d+)+$", "", path)
-    return shorter if shorter != path else ""
+def shorter_paths(path: str) -> list[str]:
+    """The path without one number at its end, without two, and so on, as labels are read for a path's end."""
+    shorter = []
+    while match := re.fullmatch(r"(.*\S)\s+\d+", path):
+        shorter.append(path := match[1])
+    return shorter
 
 
 def _contradictions(records: Records, lines: np.ndarray) -> dict[int, str]:

@@ -52,7 +52,7 @@ class OfPictures(Storage, Protocol):
 
 
 STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {
-    "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality),
+    "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality, data.first),
     "packed": lambda data, _decoder: PackedFrames(data.root, data.modality),
     "video": lambda data, decoder: VideoFiles(data.root, decoder),
 }

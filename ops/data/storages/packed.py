@@ -97,7 +97,8 @@ class PackedFrames:
 
     def _names(self, video: Packed, numbers: Sequence[int]) -> list[str]:
         """What errors call the files of these frames, in the order of `_fetch`."""
-        names = picture_names(self.index.packing.template, numbers, pairs=video.per_frame == 2)
+        packing = self.index.packing
+        names = picture_names(packing.template, numbers, video.per_frame == 2, packing.first)
         return [f"{self.root / video.shard.name}: {video.path}/{name}" for name in names]
 
     def _short(self, video: Packed, number: int) -> str:

@@ -164,7 +164,7 @@ def prepare(
         step=Step(criterion, optimizer, precision.scaler(), args.clip_gradient, args.accumulate, mixing(args, network)),
         rate=rate,
         frozen_epochs=min(args.lr_steps) if args.follow_pretrain else 0,
-        fingerprint=fingerprint(data, training_clips.storage),
+        fingerprint=fingerprint(data, training_clips.storage, training_clips.records),
     )
     if start.resumed:
         for difference in differences(start.resumed.training.get("data", {}), run.fingerprint):

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 OPEN_SHARDS = 128  # at most, as a process may have some 1,000 files open
 GAP = 1 << 14  # bytes between two frames that are rather read than left out, by one call for both
 CHECKED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
-MEND = "tools/pack_frames.py --verify says what is wrong"
+VERIFY = "tools/pack_frames.py --verify says what is wrong"
 
 
 class PackedFrames:
@@ -117,7 +117,7 @@ class PackedFrames:
         for place, ((_, size, crc), data) in enumerate(zip(rows, found, strict=True)):
             if len(data) != size or zlib.crc32(data) != crc:
                 name = self._names(video, [numbers[place // video.per_frame]])[place % video.per_frame]
-                raise FrameError(f"{name}: its bytes are not those that were packed; {MEND}")
+                raise FrameError(f"{name}: its bytes are not those that were packed; {VERIFY}")
         return [data for k in range(video.per_frame) for data in found[k :: video.per_frame]]
 
     def _read_rows(self, video: Packed, rows: Sequence[tuple[int, int, int]]) -> Iterator[bytes]:
@@ -145,11 +145,11 @@ class PackedFrames:
             self._open.move_to_end(shard.name)
             return self._open[shard.name]
         if fault := shard.fault(self.root):
-            raise FrameError(f"{self.root / shard.name}: {fault}; {MEND}")
+            raise FrameError(f"{self.root / shard.name}: {fault}; {VERIFY}")
         try:
             descriptor = os.open(self.root / shard.name, os.O_RDONLY)
         except OSError as error:
-            raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {MEND}") from error
+            raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {VERIFY}") from error
         self._open[shard.name] = descriptor
         if len(self._open) > OPEN_SHARDS:
             os.close(self._open.popitem(last=False)[1])

@@ -144,6 +144,24 @@ def test_other_formats_are_the_cpus(
     assert torch.equal(on_cuda(wanted, monkeypatch), decode_images(wanted)) and not asked
 
 
+def test_what_the_cpu_decodes_instead_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> torch.Tensor:
+        raise RuntimeError("out of memory\nmuch more")
+
+    gpu_decode._say.cache_clear()
+    monkeypatch.setattr(gpu_decode, "_by_nvjpeg", refuse)
+    for _ in range(2):
+        on_cuda(pictures(tmp_path), monkeypatch)
+        on_cuda(pictures(tmp_path, ("format", "PNG")), monkeypatch)
+    assert [record.message.partition("for nvJPEG: ")[2] for record in caplog.records] == [
+        "out of memory",
+        "some are no JPEG in plain colours",
+    ]
+    gpu_decode._say.cache_clear()
+
+
 def test_a_damaged_file_is_named(tmp_path: Path, asked: list[Pictures], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pictures(tmp_path)
     short = Pictures(whole.names, [whole.files[0], whole.files[1][:-40], whole.files[2]])

@@ -50,7 +50,7 @@ def test_tolerates_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None
         ("walk/v0 8,0", "commas or semicolons between the fields"),
         ("video 30 3,2", "several labels; a video has one here"),
         ("video 30 3|2", "several labels; a video has one here"),
-        ("video 30 0 2", "a video of no frames; several labels? A video has one here"),
+        ("video 30 0 2", "a video of no frames; several labels on its line? A video has one here"),
     ],
 )
 def test_names_file_line_text_and_reason(tmp_path: Path, line: str, reason: str) -> None:

@@ -14,6 +14,7 @@ from ops.errors import InputError
 
 LISTED_FAULTS = 1000  # more faults than this are counted, not shown
 MOST_FRAMES = 10**9 - 1
+SEVERAL_LABELS = "several labels on its line? A video has one here"
 UNLABELLED = -1  # the label of a video whose class is not known
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 NEWLINE, SPACE, HASH, ZERO, TILDE = b"\n #0~"
@@ -211,8 +212,7 @@ def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> V
         return _not_the_form(line, fields, numbers)
     path, values = fields[0], [int(value[:20]) for value in fields[1:]]  # Python refuses to read thousands of digits
     if numbers == 2 and values[0] < 1:
-        several = "; several labels? A video has one here" if shorter_paths(path) else ""
-        return f"a video of no frames{several}"
+        return f"a video of no frames; {SEVERAL_LABELS}" if shorter_paths(path) else "a video of no frames"
     if numbers == 2 and values[0] > MOST_FRAMES:
         return f"a video of more than {MOST_FRAMES} frames"
     label = values[-1]

@@ -10,7 +10,7 @@ import torch
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images, read_files
 from ops.data.frame_names import few, longest_series
 from ops.data.modalities import MODALITIES, picture_names
-from ops.data.records import Records, VideoRecord, read_list, shorter_paths
+from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
 from ops.data.storages.checked import Checked, ContentSample, content_sample
 from ops.errors import InputError
 
@@ -124,7 +124,7 @@ class FrameFolders:
     def _instead(self, path: str) -> str:
         """What there is instead of a video's folder."""
         if shorter := next((self.root / each for each in shorter_paths(path) if (self.root / each).is_dir()), None):
-            return f", but {shorter} does: several labels on its line? A video has one here"
+            return f", but {shorter} does: {SEVERAL_LABELS}"
         above = next(parent for parent in (self.root / path).parents if parent.is_dir())
         with os.scandir(above) as entries:
             there = few(entry.name for entry in entries)

@@ -14,7 +14,7 @@ import torch
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import Packed, PackedIndex, Shard
-from ops.data.records import Records, VideoRecord, read_list
+from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
 from ops.data.storages.checked import READ, Checked, ContentSample
 from ops.errors import InputError
 
@@ -93,7 +93,10 @@ class PackedFrames:
     def _find(self, record: VideoRecord) -> Packed:
         if video := self.index.find(record.path):
             return video
-        raise MissingFrameError(f"{record.path} is not in {self.index.file}; tools/pack_frames.py adds what is missing")
+        missing = f"{record.path} is not in {self.index.file}"
+        if shorter := next(filter(self.index.find, shorter_paths(record.path)), ""):
+            raise MissingFrameError(f"{missing}, but {shorter} is: {SEVERAL_LABELS}")
+        raise MissingFrameError(f"{missing}; tools/pack_frames.py adds what is missing")
 
     def _names(self, video: Packed, numbers: Sequence[int]) -> list[str]:
         """What errors call the files of these frames, in the order of `_fetch`."""

@@ -101,6 +101,13 @@ def test_every_bad_line_of_a_list_is_reported_at_once(demo: Path, trained: Path)
     assert "video one" not in message and str(listed) in message
 
 
+def test_testing_needs_no_training_list(demo: Path, trained: Path) -> None:
+    (demo / "dataset" / "demo" / "train_videofolder.txt").write_bytes("walk/v0,8,0\n".encode("utf-16"))
+    evaluate(demo, trained, f"--result_json={demo / 'r.json'}")
+    data = json.loads((demo / "r.json").read_text())["data"]
+    assert data["content"] == "missing" and data["train"] != "missing"
+
+
 def test_an_empty_list_and_missing_files(demo: Path, trained: Path) -> None:
     folder = demo / "dataset" / "demo"
     (folder / "val_videofolder.txt").write_text("# nothing\n")

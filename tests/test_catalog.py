@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from helpers_data import train_records, val_records
+from torchvision.models.video import R3D_18_Weights
 
 from ops.data.catalog import CATALOG, resolve
-from ops.data.opposites import mirror_labels, reversed_labels
+from ops.data.opposites import default_policy, mirror_labels, reversed_labels
 from ops.data.records import VideoRecord
 from ops.errors import InputError
 from tools.make_demo_dataset import CLASSES
@@ -128,21 +129,87 @@ def test_a_class_without_its_opposite_is_not_mirrored() -> None:
     assert mirror_labels(["Going left", "Waiting", "spin clockwise"], "swap") == (None, 1, None)
 
 
-def test_something_something_v1_pairs() -> None:
-    """FEXNet's map for the 174 alphabetical classes of V1: 86 ↔ 87, 93 ↔ 94, 166 ↔ 167."""
-    names = [f"Doing something {label:03d}" for label in range(174)]
-    pairs = {
-        86: "Pulling something from {} to {}",
-        93: "Pushing something from {} to {}",
-        166: "Turning the camera {} while filming something",
-    }
-    for label, pattern in pairs.items():
-        names[label] = pattern.format("left", "right")
-        names[label + 1] = pattern.format("right", "left")
+def published(name: str) -> list[str]:
+    """The class names of a published data set, in the order of its labels."""
+    if name == "kinetics400":
+        return list(R3D_18_Weights.KINETICS400_V1.meta["categories"])
+    return (Path(__file__).parent / "class_names" / f"{name}.txt").read_text().splitlines()
+
+
+def test_something_something_pairs() -> None:
+    """FEXNet's map for the 174 alphabetical classes of V1, whose names are V2's too: 86 ↔ 87, 93 ↔ 94, 166 ↔ 167.
+
+    Class 50, "… pulling it right out …", is its own mirror image.
+    """
+    names = published("something")
+    assert names == sorted(names) and len(names) == 174 and "pulling it right out" in names[50]
     expected = list(range(174))
-    for label in pairs:
+    for label in (86, 93, 166):
         expected[label], expected[label + 1] = label + 1, label
     assert mirror_labels(names, "swap") == tuple(expected)
+
+
+# Labels. kinetics: the classes of Kinetics-400, -600 and -700 together, each once.
+SIDED = {
+    "something": [86, 87, 93, 94, 166, 167],
+    **{name: [] for name in ("kinetics400", "kinetics", "ucf101", "hmdb51", "diving48")},
+    "jester": [0, 1, 6, 7, 14, 15],
+}
+
+
+@pytest.mark.parametrize("name", SIDED)
+def test_what_is_taken_for_a_side_in_published_class_names(name: str) -> None:
+    names = published(name)
+    assert len(names) == CATALOG[name].classes if name in CATALOG and name != "kinetics" else len(names) >= 400
+    found = [label for label, mirrored in enumerate(mirror_labels(names, "swap")) if mirrored != label]
+    assert found == SIDED[name]
+    assert default_policy(names)[0] == ("none" if found else "plain")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Putting it right away",
+        "standing right next to a dog",
+        "right in front of it",
+        "eating what is left over",
+        "Leftovers",
+        "left behind",
+        "AllRight",
+        "turning it right-side-up",
+        "copyright",
+        "upright",
+        "cleft",
+        "person left the room",
+        "Brightening",
+    ],
+)
+def test_idioms_and_longer_words_have_no_side(name: str) -> None:
+    assert mirror_labels([name, "other"], "swap") == (0, 1)
+    assert default_policy([name, "other"])[0] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("TurnLeft", "TurnRight"),
+        ("swipeLEFT2", "swipeRIGHT2"),
+        ("left2right", "right2left"),
+        ("spin_clockwise", "spin_counter_clockwise"),
+        ("SpinClockwise", "SpinCounterClockwise"),
+        ("spin anti clockwise", "spin clockwise"),
+        ("leaning leftwards", "leaning rightwards"),
+        ("left-handed throw", "right-handed throw"),
+        ("slide left out of the picture", "slide right out of the picture"),
+        ("from left to right, right away", "from right to left, right away"),
+        ("links-left", "links_right"),
+    ],
+)
+def test_sides_however_they_are_written(first: str, second: str) -> None:
+    """Also in what would be an idiom, were there no class of the opposite."""
+    assert mirror_labels([first, "unsided", second], "swap") == (2, 1, 0)
+    assert default_policy([first, "unsided"])[0] == "none" or "right out" in second
+    assert default_policy([first, second])[0] == "none"
 
 
 def test_reversed_labels_of_the_demo_are_the_other_of_each_pair() -> None:
@@ -151,3 +218,11 @@ def test_reversed_labels_of_the_demo_are_the_other_of_each_pair() -> None:
 
 def test_reversed_labels_where_no_class_says_so() -> None:
     assert reversed_labels(["Moving something up", "Waiting", "something moving away"]) == (None, None, None)
+
+
+def test_reversed_labels_of_published_class_names() -> None:
+    names = published("something")
+    partners = {label: partner for label, partner in enumerate(reversed_labels(names)) if partner is not None}
+    there = {43: 45, 86: 87, 93: 94, 165: 168, 166: 167}
+    assert partners == there | {partner: label for label, partner in there.items()}
+    assert reversed_labels(["turn up and go left", "turn up and go right", "turning it upside down"]) == (1, 0, None)

@@ -18,7 +18,7 @@ from programs import evaluate, python, train
 from ops.data.catalog import resolve
 from ops.data.fingerprint import differences, fingerprint
 from ops.data.records import VideoRecord
-from ops.data.storages import open_storage
+from ops.data.storages import listed, open_storage
 from ops.errors import InputError
 from tools import check_dataset
 
@@ -83,6 +83,10 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     "line": (lambda r: append(r, "train_videofolder.txt", "run/v 1 0 0\n"), "train_videofolder.txt:7: a video of no"),
     "label": (lambda r: append(r, "val_videofolder.txt", "run/v 1 4 2\n"), "label 2 outside 0..1"),
     "list": (lambda r: (r / "dataset/own/val_videofolder.txt").unlink(), "val: The list file .* is missing"),
+    "two labels": (
+        lambda r: append(r, "val_videofolder.txt", "run/v 0 4 1\n"),
+        "run/v 0 has label 0 in train and 1 in val: a video has one here",
+    ),
     "damage": (damage, "train: run/v 1: .*00003.jpg: damaged"),
 }
 
@@ -96,6 +100,56 @@ def test_errors_are_found_and_make_the_exit_status(root: Path, name: str) -> Non
     status, report = check(root, *["--decode"] * (name == "damage"))
     assert status == 1 and len(report["errors"]) == 1
     assert re.search(words, report["errors"][0]), report["errors"]
+
+
+FAULTY: dict[str, tuple[bytes, str]] = {
+    "commas": (b"run/v 0,4,0\n", r":1: commas or semicolons"),
+    "a count that is no number": (b"run/v 0 four 0\n", ":1: the last two fields are not whole numbers"),
+    "nan": (b"run/v 0 4 0\nrun/v 1 nan 0\n", ":2: the last two fields are not whole numbers"),
+    "several labels": (b"run/v 0 4 0,1\n", ":1: several labels; a video has one here"),
+    "two labels": (b"run/v 0 4 0\nrun/v 1 4 0\nrun/v 0 4 1\n", ":3: label 1, but line 1 gives this video label 0"),
+    "GBK": ("跑步/v0 4 0\n".encode("gbk"), ":1: .*looks like GBK"),
+    "UTF-16": ("run/v 0 4 0\n".encode("utf-16"), ":1: .*looks like UTF-16"),
+    "UTF-16 without a mark": ("run/v 0 4 0\n".encode("utf-16-le"), ":1: .*looks like UTF-16LE"),
+    "a zero byte": (b"run/v 0 4 0\nrun/v\0 1 4 0\n", ":2: .*holds zero bytes"),
+    "empty": (b"", "lists no video"),
+    "label outside": (b"run/v 0 4 99999999999\n", ":1: label 99999999999 outside 0..1"),
+    "too many frames": (b"run/v 0 4294967300 0\n", ":1: a video of more than"),
+    "thousands of digits": (b"run/v 0 " + b"4" * 5000 + b" 0\n", ":1: a video of more than"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [*((name, "train") for name in FAULTY), ("commas", "val"), ("UTF-16", "val")]
+)
+def test_a_faulty_list_is_named_and_the_other_checked(
+    root: Path, name: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_dataset, "save_picture", lambda *_, **__: None)  # drawing is slow
+    content, words = FAULTY[name]
+    (root / "dataset" / "own" / f"{part}_videofolder.txt").write_bytes(content)
+    status, report = check(root)
+    assert status == 1 and len(report["errors"]) == 1
+    assert re.search(rf"^{part}: .*{part}_videofolder\.txt(?s:.*){words}", report["errors"][0]), report["errors"]
+    assert report["videos"] == ({"val": 2} if part == "train" else {"train": 6})
+    assert report["fingerprint"]["content"] == ("missing" if part == "train" else marks(root)["content"])
+
+
+def test_a_folder_where_a_list_should_be(root: Path) -> None:
+    file = root / "dataset" / "own" / "train_videofolder.txt"
+    file.unlink()
+    file.mkdir()
+    status, report = check(root)
+    assert status == 1 and re.search("train_videofolder.txt cannot be read: Is a directory", report["errors"][0])
+
+
+def test_the_fingerprint_of_a_list_read_before_is_the_same(root: Path) -> None:
+    data = resolve("own", root / "dataset")
+    storage = open_storage(data)
+    append(root, "train_videofolder.txt", "# a comment\n\n" + "run/v 0 4 0\n" * 40)
+    assert fingerprint(data, storage, listed(data, storage, data.train_list)) == marks(root)
+    shutil.rmtree(frames_of(root) / "run" / "v 0")
+    assert fingerprint(data, storage, listed(data, storage, data.train_list)) == marks(root)
 
 
 def copy(root: Path, source: str, target: str) -> None:
@@ -120,6 +174,10 @@ ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "more frames than listed": (
         lambda r: shutil.copy(frames_of(r) / "run/v 0/00001.jpg", frames_of(r) / "run/v 0/00005.jpg"),
         "train: run/v 0: .* holds more than the 4 frames of the list",
+    ),
+    "same content of two classes": (
+        lambda r: (copy(r, "run/v 0", "run/copied"), append(r, "train_videofolder.txt", "run/copied 4 1\n")),
+        "the same content in one list, with different labels: train: run/v 0; train: run/copied",
     ),
     "class without videos": (
         lambda r: append(r, "category.txt", "jump\n"), "train: no video of class 'jump'",

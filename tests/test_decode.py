@@ -12,7 +12,9 @@ from helpers_data import picture, write_frames
 from PIL import Image
 
 from ops.data import decode
+from ops.data.catalog import resolve
 from ops.data.decode import FrameError, MissingFrameError, decode_group
+from ops.data.storages import open_storage
 from ops.errors import InputError
 
 
@@ -121,11 +123,36 @@ def test_what_is_no_picture(tmp_path: Path, content: bytes, reason: str) -> None
     assert isinstance(caught.value, InputError)
 
 
-def test_without_the_fast_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(tmp_path / "a.jpg", Image.fromarray(picture(0)), quality=95)
-    fast = decode_frame(path)
+@pytest.mark.parametrize("grey", [False, True])
+def test_without_the_fast_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grey: bool) -> None:
+    """The same pixels, also the luminance of a colourful picture; only slower."""
+    noise = np.random.default_rng(0).integers(0, 256, (49, 67, 3)).astype(np.uint8)
+    paths = [
+        saved(tmp_path / f"{name}.jpg", Image.fromarray(noise).convert(mode), quality=90, **options)
+        for name, mode, options in (
+            ("colour", "RGB", {"subsampling": 2}),
+            ("progressive", "RGB", {"subsampling": 0, "progressive": True}),
+            ("grey", "L", {}),
+        )
+    ]
+    fast = decode_group(paths, grey)
     monkeypatch.setattr(decode, "simplejpeg", None)
-    assert torch.equal(decode_frame(path), fast)
+    assert torch.equal(decode_group(paths, grey), fast)
+
+
+def test_the_slow_decoder_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "category.txt").write_text("a\n")
+    for simplejpeg, warnings in ((decode.simplejpeg, 0), (None, 1)):
+        decode.say_if_slow.cache_clear()
+        monkeypatch.setattr(decode, "simplejpeg", simplejpeg)
+        for storage in ("frames", "packed", "frames"):
+            open_storage(resolve("demo", tmp_path, storage=storage))
+        assert len(caplog.records) == warnings
+    assert "pip install simplejpeg" in caplog.text
+    decode.say_if_slow.cache_clear()
 
 
 def test_missing_file_and_folder_in_its_place(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -59,6 +60,21 @@ def test_a_data_sets_flow_and_lists(data: Path, method: str, capsys: pytest.Capt
     assert values(demo / "flow" / "a b", 2) == pytest.approx((3, -2), abs=0.3)
     assert values(demo / "flow" / "d", 1) == pytest.approx((-4, 1), abs=0.3)
     assert sorted(path.name for path in (demo / "flow").iterdir()) == ["a b", "d", "flow.json"]
+
+
+def test_frames_called_otherwise(data: Path) -> None:
+    """As dataset.toml says; the flow is called as ever."""
+    assert extract("demo", "--root_dataset", data, "--method", "dis") == 1
+    usual = {path.name: path.read_bytes() for path in (data / "demo" / "flow" / "a b").iterdir()}
+    for file in sorted((data / "demo" / "frames").rglob("*.jpg")):
+        file.rename(file.with_name(f"img_{int(file.stem) - 1}.jpg"))
+    shutil.rmtree(data / "demo" / "flow")
+    (data / "demo" / "dataset.toml").write_text('template = "img_{:d}.jpg"\nfirst = 0\n')
+    assert extract("demo", "--root_dataset", data, "--method", "dis") == 1
+    assert {path.name: path.read_bytes() for path in (data / "demo" / "flow" / "a b").iterdir()} == usual
+    (data / "demo" / "dataset.toml").write_text("flow_first = 0\n")
+    with pytest.raises(InputError, match="flow_template and flow_first are for flow from elsewhere"):
+        extract("demo", "--root_dataset", data, "--method", "dis")
 
 
 def test_stillness_is_128_and_the_bound_cuts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from helpers_data import write_videos
 from PIL import Image
 from programs import REPOSITORY, python
 
-from ops.data import gpu_decode
+from ops.data import decode, gpu_decode
 from ops.data.clips import ClipOptions, Sample, Undecoded, Unreadable, VideoClips
 from ops.data.decode import FrameError, Pictures, decode_images
 from ops.data.gpu_decode import chosen_device, decode_on
@@ -121,17 +121,45 @@ def on_cuda(wanted: Pictures, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
 GPU = torch.device("cuda")
 
 
-def test_whole_jpegs_are_nvjpegs(tmp_path: Path, asked: list[Pictures], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("simplejpeg", [decode.simplejpeg, None])
+def test_whole_jpegs_are_nvjpegs(
+    tmp_path: Path, asked: list[Pictures], monkeypatch: pytest.MonkeyPatch, simplejpeg: object
+) -> None:
+    monkeypatch.setattr(decode, "simplejpeg", simplejpeg)
     wanted = pictures(tmp_path)
     assert torch.equal(on_cuda(wanted, monkeypatch), decode_images(wanted)) and asked == [wanted]
 
 
+@pytest.mark.parametrize("simplejpeg", [decode.simplejpeg, None])
 @pytest.mark.parametrize("change", [("format", "PNG"), ("colours", "CMYK")])
 def test_other_formats_are_the_cpus(
-    tmp_path: Path, asked: list[Pictures], monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
+    tmp_path: Path,
+    asked: list[Pictures],
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, str],
+    simplejpeg: object,
 ) -> None:
+    monkeypatch.setattr(decode, "simplejpeg", simplejpeg)
     wanted = pictures(tmp_path, change)
     assert torch.equal(on_cuda(wanted, monkeypatch), decode_images(wanted)) and not asked
+
+
+def test_what_the_cpu_decodes_instead_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> torch.Tensor:
+        raise RuntimeError("out of memory\nmuch more")
+
+    gpu_decode._say.cache_clear()
+    monkeypatch.setattr(gpu_decode, "_by_nvjpeg", refuse)
+    for _ in range(2):
+        on_cuda(pictures(tmp_path), monkeypatch)
+        on_cuda(pictures(tmp_path, ("format", "PNG")), monkeypatch)
+    assert [record.message.partition("for nvJPEG: ")[2] for record in caplog.records] == [
+        "out of memory",
+        "some are no JPEG in plain colours",
+    ]
+    gpu_decode._say.cache_clear()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path, asked: list[Pictures], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from programs import python
 
 from ops.data.catalog import CATALOG, resolve
 from ops.data.records import read_categories, read_list
+from ops.data.storages import listed, open_storage
 from ops.errors import InputError
 from tools import make_lists
 from tools.official_labels import READERS, read_official
@@ -165,7 +167,7 @@ def test_a_template_noted_by_hand_stays_and_is_taken(tmp_path: Path) -> None:
     assert lines(tmp_path, "jester", "val_videofolder.txt") == ["12 5 0"]
     assert resolve("jester", tmp_path / "dataset").template == "img_{:05d}.jpg"
     (own / "dataset.toml").write_text('template = "img.jpg"\n')
-    with pytest.raises(InputError, match=r"dataset.toml: template = 'img.jpg': a JPEG file name with one number"):
+    with pytest.raises(InputError, match=r"dataset.toml: template = 'img.jpg': a picture's file name with one number"):
         run(tmp_path, "jester")
 
 
@@ -203,6 +205,25 @@ def test_what_is_there_instead_is_said(tmp_path: Path, capfd: pytest.CaptureFixt
     missing = lines(tmp_path / "v2", "somethingv2", "missing.txt")
     assert missing[0].startswith("77: missing, but 77.mxf is there (not read: `ffmpeg")
     assert missing[1].startswith("78: missing, but 78 is there (of what kind is not known")
+
+
+def test_frames_called_otherwise_are_found_by_what_is_said(tmp_path: Path) -> None:
+    """Numbered from 0, and of another ending."""
+    download(tmp_path, "jester")
+    for folder in (tmp_path / "media").iterdir():
+        for number, picture in enumerate(sorted(folder.iterdir())):
+            picture.rename(folder / f"i{number}.JPG")
+    with pytest.raises(InputError) as caught:
+        run(tmp_path, "jester")
+    flags = shlex.split(str(caught.value).partition(": give ")[2])
+    assert flags == ["--template", "i{:d}.JPG", "--first", "0"]
+    assert run(tmp_path, "jester", *flags) == 0
+    data = resolve("jester", tmp_path / "dataset")
+    assert (data.template, data.first) == ("i{:d}.JPG", 0)
+    (record,) = listed(data, open_storage(data), data.val_list)
+    assert record.num_frames == 5 and len(open_storage(data).read(record, [1, 5])) == 2
+    with pytest.raises(InputError, match="--first -1: the number of the first frame"):
+        run(tmp_path, "jester", "--first", "-1")
 
 
 @pytest.mark.parametrize(

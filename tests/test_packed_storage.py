@@ -210,6 +210,10 @@ def test_what_is_not_in_the_index(packed: Path) -> None:
     storage = of(packed)
     with pytest.raises(FrameError, match=r"run/v 2 is not in .*index\.json; tools/pack_frames\.py adds"):
         storage.read(VideoRecord("run/v 2", 20, 0), [1])
+    with pytest.raises(
+        FrameError, match=r"run/v 1 30 7 is not in .*, but run/v 1 is: several labels on its line\? A video"
+    ):
+        storage.read(VideoRecord("run/v 1 30 7", 3, 0), [1])
     with pytest.raises(FrameError, match=r"run/v 1 has 20 frames in .*frames-00000\.tar, and no frame 21"):
         storage.read(VideoRecord("run/v 1", 21, 0), [1, 21])
     clips = VideoClips([VideoRecord("run/v 2", 20, 0)], storage, "val", ClipOptions(4, 28))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -48,7 +49,8 @@ def test_a_run_and_its_test_leave_what_is_promised(demo: Path) -> None:
     assert all(float(row["train_loss"]) > 0 and float(row["train_seconds"]) > 0 for row in rows)
     assert all(0 <= float(row["train_waiting_percent"]) <= 100 and row["val_videos"] == "12" for row in rows)
     assert json.loads((log / "options.json").read_text())["shift"] is True
-    assert json.loads((log / "environment.json").read_text())["torch"] == torch.__version__
+    environment = json.loads((log / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__ and environment["pillow"] == PIL.__version__
     assert list(log.glob("events.out.tfevents.*"))
     assert {p.name for p in run.iterdir()} == {"ckpt.pth", "ckptbest.pth"}
     content = torch.load(run / "ckpt.pth", weights_only=True)

@@ -42,6 +42,15 @@ def test_tolerates_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None
         ("video 1000000000 1", "a video of more than 999999999 frames"),
         ("video 12 5", "label 5 outside 0..4"),
         ("video 12 -1", "label -1 outside 0..4"),
+        ("video 12 2147483648", "label 2147483648 outside 0..4"),
+        ("video nan 1", "not whole numbers"),
+        ("walk/v0,8,0", "commas or semicolons between the fields"),
+        ("walk/v 0, 8, 0", "commas or semicolons between the fields"),
+        ("walk/v0;8;0", "commas or semicolons between the fields"),
+        ("walk/v0 8,0", "commas or semicolons between the fields"),
+        ("video 30 3,2", "several labels; a video has one here"),
+        ("video 30 3|2", "several labels; a video has one here"),
+        ("video 30 0 2", "a video of no frames; several labels on its line? A video has one here"),
     ],
 )
 def test_names_file_line_text_and_reason(tmp_path: Path, line: str, reason: str) -> None:
@@ -53,6 +62,87 @@ def test_names_file_line_text_and_reason(tmp_path: Path, line: str, reason: str)
     assert reason in message
     assert repr(line) in message
     assert "`path num_frames label`" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("walk/v0.mp4,3", "commas or semicolons between the fields"),
+        ("walk/v0.mp4 3 2", "several labels; a video has one here"),
+        ("walk/v 0.mp4 3 2 1", "several labels; a video has one here"),
+        ("walk/v0.mp4 3,2", "several labels; a video has one here"),
+        ("walk/v0.mp4 run", "not a whole number"),
+    ],
+)
+def test_faults_of_a_list_of_videos(tmp_path: Path, line: str, reason: str) -> None:
+    path = written(tmp_path, f"good.mp4 0\nclip 30.mp4 3\nclip 30 2\n{line}\n")
+    with pytest.raises(InputError) as caught:
+        read_list(path, 5, counted=False)
+    assert "1 faulty line; expected `path label`" in str(caught.value)
+    assert f"{path}:4: " in str(caught.value) and reason in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["walk/v0 eight 0", "walk/v0,8,0", "walk/v0 nan 0"])
+def test_a_list_that_may_lack_labels_is_faulty_for_the_same_reason(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InputError, match=r"not whole numbers|commas"):
+        read_list(written(tmp_path, line), 5, unlabelled_too=True)
+
+
+def test_numbers_of_thousands_of_digits(tmp_path: Path) -> None:
+    for line in (f"v {'9' * 5000} 0", f"v 3 {'9' * 5000}"):
+        with pytest.raises(InputError, match=r"more than 999999999 frames|label 9+ outside") as caught:
+            read_list(written(tmp_path, line), 5)
+        assert len(str(caught.value)) < 1000
+
+
+def test_a_video_with_two_labels(tmp_path: Path) -> None:
+    """On lines of its own, which learnt from would contradict each other; the same line twice does not."""
+    lines = ["a b 5 0", "c 5 1", "# a b 5 1", "a b 5 2", "é 4 1", "c 9 1", "a b 5 0", "é\t4 3", "a 5 2"]
+    path = written(tmp_path, "\n".join(lines))
+    with pytest.raises(InputError) as caught:
+        read_list(path, 5)
+    message = str(caught.value)
+    assert "2 faulty lines" in message
+    assert f"{path}:4: label 2, but line 1 gives this video label 0; a video has one here: 'a b'" in message
+    assert f"{path}:8: label 3, but line 5 gives this video label 1" in message
+    assert len(read_list(written(tmp_path, "a b 5 0\na b 5 0\n"), 5)) == 2
+
+
+def test_marks_differ_wherever_paths_do(tmp_path: Path) -> None:
+    """Of all lengths around the eight bytes that are looked at together, whatever stands beside them."""
+    paths = [letter * length for length in range(1, 40) for letter in "xyé"]
+    paths += [f"{'x' * k}y{'x' * (20 - k)}" for k in range(21)]
+    rows = "".join(f"{path} {1 + k % 7} {k % 3}\n{path} 77 2\n" for k, path in enumerate(paths))
+    records = read_list(written(tmp_path, "".join(f"{path} 5 0\n{path} 77 0\n" for path in paths)), 5)
+    marks = lists._marks(records)
+    assert (marks[::2] == marks[1::2]).all() and len(np.unique(marks)) == len(paths)
+    with pytest.raises(InputError, match=f"has {sum(k % 3 != 2 for k in range(len(paths)))} faulty lines"):
+        read_list(written(tmp_path, rows), 5)
+
+
+TEXT = "# Spaß\nwalk/跑步 30 0\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "likeness"),
+    [
+        (TEXT.encode("utf-16"), 1, "looks like UTF-16; save it as UTF-8"),
+        (TEXT.encode("utf-16-le"), 1, "looks like UTF-16LE; save it as UTF-8"),
+        ("walk/v0 30 0\n".encode("utf-16-be"), 1, "looks like UTF-16BE; save it as UTF-8"),
+        ("walk/v0 30 0\nwalk/跑步 30 0\n".encode("gbk"), 2, "looks like GBK; save it as UTF-8"),
+        (b"walk/v0 30 0\n" * 1000 + "vidéo 3 0\n".encode("latin-1"), 1001, "looks like LATIN1; save it as UTF-8"),
+        (b"walk/v0 30 0\nwalk/v\0 30 0\n", 2, "holds zero bytes"),
+        (b"walk/v0 30 0\n" + bytes(512), 2, "holds zero bytes"),
+    ],
+    ids=["utf-16", "utf-16-le", "utf-16-be", "gbk", "latin-1", "a zero", "a block of zeros"],
+)
+def test_other_encodings_are_named(tmp_path: Path, content: bytes, line: int, likeness: str) -> None:
+    path = written(tmp_path, content)
+    for read in (lambda: read_list(path, 5), lambda: read_categories(path)):
+        with pytest.raises(InputError) as caught:
+            read()
+        assert f"{path}:{line}: the " in str(caught.value)
+        assert f"file is not UTF-8 text: it {likeness}" in str(caught.value)
 
 
 def test_reports_all_faults_at_once_and_counts_the_rest(tmp_path: Path) -> None:

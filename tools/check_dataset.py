@@ -5,8 +5,8 @@
 
 What is checked. Every line of the lists, every folder and the frames it promises (with --storage video: every file,
 its frames counted anew; with --storage packed: every shard and video); with --decode every frame is decoded, and if
-packed compared with its checksum. Then: videos that are in training and in validation, by
-name or by content (byte by byte; a re-encoded copy is not found), videos listed twice, classes without videos, or with
+packed compared with its checksum. Then: videos that are in training and in validation, by name or by content (byte by
+byte; a re-encoded copy is not found), videos listed twice (with two labels: an error), classes without videos, or with
 ten times the videos of another, another number of classes than the official one.
 
 What is written, in --report DIR (report/check_NAME): report.txt and report.json; contact_sheet.png, frames of some
@@ -155,22 +155,31 @@ def look_at_classes(report: Report, data: DataSource) -> None:
 
 
 def look_for_duplicates(report: Report) -> None:
-    """Warnings about videos that stand twice in a list, or in two lists, by name or by content."""
-    places: dict[str, list[str]] = defaultdict(list)
-    paths: dict[str, list[str]] = defaultdict(list)
+    """Warnings about videos that stand twice in a list, or in two, by name or by content; errors if labels differ."""
+    by_content: dict[str, list[tuple[str, VideoRecord]]] = defaultdict(list)
+    by_path: dict[str, list[tuple[str, VideoRecord]]] = defaultdict(list)
     for name, records in report.videos.items():
         for record, mark in zip(records, report.content[name], strict=True):
-            paths[record.path].append(name)
+            by_path[record.path].append((name, record))
             if mark != MISSING:
-                places[mark].append(f"{name}: {record.path}")
-    for path, lists in paths.items():
-        if len(lists) > 1:
-            report.warnings.append(f"{path} is listed {len(lists)} times: in {', '.join(lists)}")
-    for same in places.values():
-        distinct = list(dict.fromkeys(same))
-        if len({place.split(": ", 1)[1] for place in distinct}) > 1:
-            where = "different lists" if len({place.split(":")[0] for place in distinct}) > 1 else "one list"
+                by_content[mark].append((name, record))
+    for path, same in by_path.items():
+        if len(labels_of(same)) > 1:
+            said = " and ".join(f"{record.label} in {name}" for name, record in same)
+            report.errors.append(f"{path} has label {said}: a video has one here")
+        elif len(same) > 1:
+            report.warnings.append(f"{path} is listed {len(same)} times: in {', '.join(name for name, _ in same)}")
+    for same in by_content.values():
+        if len({record.path for _, record in same}) > 1:
+            labels = ", with different labels" * (len(labels_of(same)) > 1)
+            where = "different lists" if len({name for name, _ in same}) > 1 else f"one list{labels}"
+            distinct = dict.fromkeys(f"{name}: {record.path}" for name, record in same)
             report.warnings.append(f"the same content in {where}: {'; '.join(distinct)}")
+
+
+def labels_of(videos: Sequence[tuple[str, VideoRecord]]) -> set[int]:
+    """Those that are known."""
+    return {record.label for _, record in videos} - {UNLABELLED}
 
 
 def write_report(report: Report, folder: Path, data: DataSource, storage: Storage) -> None:
@@ -190,7 +199,7 @@ def write_report(report: Report, folder: Path, data: DataSource, storage: Storag
         "videos": counts,
         "frames_min_median_max": lengths,
         "mirroring": data.mirror,
-        "fingerprint": fingerprint(data, storage),
+        "fingerprint": fingerprint(data, storage, report.videos.get("train")),
     }
     write_text(
         folder / "report.json",

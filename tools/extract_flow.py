@@ -45,7 +45,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.data.catalog import CATALOG, DataSource, resolve, unknown
+from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve, unknown
 from ops.data.decode import decode_group
 from ops.data.modalities import FLOW_PREFIXES
 from ops.data.parallel import in_parallel, stop_if_told
@@ -61,7 +61,6 @@ from tools.video_folders import PassedOver, find_videos
 from tools.video_frames import DISK_FAULTS, Outcome, partial_folder, scale_down, upright_frames
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
-TEMPLATE = "{:05d}.jpg"
 SETTINGS_FILE = "flow.json"
 INSTALL = "pip install opencv-contrib-python-headless"
 
@@ -81,11 +80,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A video, or a folder of `frames` frames, and the folder that its flow goes to."""
+    """A video, or a folder of `frames` frames, and the folder that its flow goes to.
+
+    template: a frame's file name from its number, which is `first` for the first.
+    """
 
     source: Path
     folder: Path
     frames: int = 0  # 0: a video
+    template: str = TEMPLATE
+    first: int = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,7 +152,10 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
         ours: listed(data, storage, theirs, unlabelled_too=theirs != data.train_list) for ours, theirs in there.items()
     }
     frames = {record.path: record.num_frames for records in lists.values() for record in records}
-    jobs = [Job(data.root / path, target.root / path, count) for path, count in frames.items()]
+    if (target.template, target.first) != (TEMPLATE, 1):
+        raise InputError(f"{data.folder / DESCRIPTION}: flow_template and flow_first are for flow from elsewhere")
+    naming = data.template, data.first
+    jobs = [Job(data.root / path, target.root / path, count, *naming) for path, count in frames.items()]
     check_writable(lists)
     with claimed(target.root):
         outcomes = run(jobs, target.root, settings, args.jobs)
@@ -285,7 +292,8 @@ def extract(job: Job, settings: Settings) -> Outcome:
 def grey_frames(job: Job, short_side: int) -> Iterator[np.ndarray]:
     """The frames in order, uint8 `(H, W)`."""
     if job.frames:
-        files = (job.source / TEMPLATE.format(number) for number in range(1, job.frames + 1))
+        numbers = range(job.first, job.first + job.frames)
+        files = (job.source / job.template.format(number) for number in numbers)
         images: Iterator[Image.Image] = (
             Image.fromarray(decode_group([file], grey=True)[0, 0].numpy()) for file in files
         )

@@ -7,8 +7,8 @@ What is written, in <root>/<data set>/: category.txt; with --frames train_videof
 frames label" a line; with --videos train_videos.txt and val_videos.txt, "path label" a line, for --storage video. A
 test part becomes test_videofolder.txt (label -1 where it is not known), further splits train_videofolder_split2.txt
 and so on. Frames are counted, in parallel; folders train, val and test in --frames or --videos are looked into too. A
-folder other than the data set's own and a --template other than the usual are noted in dataset.toml, so that training
-finds the frames.
+folder other than the data set's own, and a --template and --first other than the usual, are noted in dataset.toml, so
+that training finds the frames.
 
 What is missing. A video that is not there, or whose frames have a gap, is left out of the lists and named in
 missing.txt, with what is there instead. If nothing at all is found, nothing is written.
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +35,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
-from ops.data.catalog import CATALOG, DESCRIPTION, read_description
+from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, read_description
+from ops.data.frame_names import FRAME_NAME, longest_series
 from ops.data.parallel import in_parallel
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, explained, reported
@@ -43,14 +45,16 @@ from ops.locks import claimed
 from tools.description import note
 from tools.official_labels import READERS, Clip, read_official
 from tools.options import add_jobs, add_root, common_faults, documented_parser
-from tools.vid2img import CLASS_FILE, TEMPLATE, numbered
+from tools.vid2img import CLASS_FILE, numbered
 from tools.video_folders import MAYBE_VIDEOS, SPLIT_NAMES
 
 CHUNK = 256  # folders counted by a process at a time
-EXPECTED = "a JPEG file name with one number in it, as {:05d}.jpg"
+EXPECTED = "a picture's file name with one number in it, as {:05d}.jpg"
 SHOWN = 10  # missing videos that are named on the terminal; all are in missing.txt
 
 Names = tuple[str, ...]  # that a clip may have
+Naming = tuple[str, int]  # a frame's file name from its number, and the first frame's number
+USUAL: Naming = (TEMPLATE, 1)
 # A clip's name in the list and its number of frames (0: a video file), or why it is left out.
 Found = tuple[str, int] | str
 Others = Counter[str]  # the files in folders of frames that are no frames, by their endings
@@ -67,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Do what the options say; the exit status."""
     folder = Path(args.root_dataset) / args.dataset
-    template = template_of(args, folder / DESCRIPTION)  # a fault is said before anything is counted or written
+    naming = naming_of(args, folder / DESCRIPTION)  # a fault is said before anything is counted or written
     official = read_official(args.dataset, args.labels)
     key, kind, media = ("frames", "videofolder", args.frames) if args.frames else ("videos", "videos", args.videos)
-    found, others = look_for(official.lists, media, template, args.jobs)
+    found, others = look_for(official.lists, media, naming, args.jobs)
     if not any(isinstance(result, tuple) for results in found.values() for result in results):
         raise InputError(f"--{key} {media}: {nothing_found(media, official.lists, found)}")
     write_text(folder / CLASS_FILE, "".join(f"{name}\n" for name in official.categories))
@@ -78,11 +82,13 @@ def run(args: argparse.Namespace) -> int:
         split, line, mark = name.partition("_")
         write_list(folder / f"{split}_{kind}{line}{mark}.txt", clips, found[name])
     note(folder / DESCRIPTION, key, "" if media.resolve() == (folder / key).resolve() else str(media.resolve()))
-    if template:
-        note(folder / DESCRIPTION, "template", "" if template == CATALOG[args.dataset].template else template)
-    if others:
+    if naming:
+        template, first = naming
+        note(folder / DESCRIPTION, "template", "" if template == TEMPLATE else template)
+        note(folder / DESCRIPTION, "first", "" if first == 1 else first)
+    if naming and others:
         some = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in others.most_common())
-        print(f"passed over in folders of frames, as not named like {template.format(1)}: {some}", file=sys.stderr)
+        print(f"passed over in folders of frames, as not named like {named(naming)}: {some}", file=sys.stderr)
     return report_missing(folder / "missing.txt", [r for results in found.values() for r in results])
 
 
@@ -95,7 +101,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--frames", type=Path, metavar="DIR", help="folder of the folders of frames")
     add("--videos", type=Path, metavar="DIR", help="folder of the video files")
     add_root(parser)
-    add("--template", help="name of a frame, counted from 1 (as dataset.toml says, or {:05d}.jpg)")
+    add("--template", help="name of a frame (as dataset.toml says, or {:05d}.jpg)")
+    add("--first", type=int, metavar="NUMBER", help="number of the first frame (as dataset.toml says, or 1)")
     add_jobs(parser, "processes that count frames")
     args = parser.parse_args(argv)
 
@@ -111,29 +118,39 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         for flag, value in (("labels", args.labels), ("frames", args.frames), ("videos", args.videos))
         if value and not value.is_dir()
     ]
-    if args.template is not None and not TEMPLATE.fullmatch(args.template):
+    if args.template is not None and not FRAME_NAME.fullmatch(args.template):
         faults.append(f"--template {args.template!r}: {EXPECTED}")
-    if args.template is not None and args.videos:
-        faults.append("--template: names frames; --videos has none, leave it out")
+    if args.first is not None and args.first < 0:
+        faults.append(f"--first {args.first}: the number of the first frame, as 0 or 1")
+    for flag in ("template", "first"):
+        if args.videos and getattr(args, flag) is not None:
+            faults.append(f"--{flag}: names frames; --videos has none, leave it out")
     if faults:
         raise InputError("; ".join(faults))
     return args
 
 
-def template_of(args: argparse.Namespace, file: Path) -> str:
-    """How frames are called: as --template says, else dataset.toml, else as usual; empty if videos are looked for."""
-    noted = read_description(file).get("template", CATALOG[args.dataset].template)
+def naming_of(args: argparse.Namespace, file: Path) -> Naming | None:
+    """How frames are called: as options say, else dataset.toml, else as usual; None if videos are looked for."""
+    said = read_description(file)
+    noted, first = (said.get(key, usual) for key, usual in zip(("template", "first"), USUAL, strict=True))
     if args.videos:
-        return ""
-    if args.template is None and not TEMPLATE.fullmatch(noted):
+        return None
+    if args.template is None and not FRAME_NAME.fullmatch(noted):
         raise InputError(f"{file}: template = {noted!r}: {EXPECTED}")
-    return args.template or noted
+    return args.template or noted, first if args.first is None else args.first
+
+
+def named(naming: Naming) -> str:
+    """What the first frame is called."""
+    template, first = naming
+    return template.format(first)
 
 
 def look_for(
-    lists: dict[str, list[Clip]], media: Path, template: str, jobs: int
+    lists: dict[str, list[Clip]], media: Path, naming: Naming | None, jobs: int
 ) -> tuple[dict[str, list[Found]], Others]:
-    """What became of every clip of every list, and what else is beside frames. Without `template`, of video files."""
+    """What became of every clip of every list, and what else is beside frames. Without `naming`, of video files."""
     parts = [entry.name for entry in os.scandir(media) if entry.name.lower() in SPLIT_NAMES and entry.is_dir()]
     if parts:
         print(f"{media}: looked for in it and in its folders {', '.join(sorted(parts))}", file=sys.stderr)
@@ -142,17 +159,17 @@ def look_for(
         clip.names: tuple(p + n for n in clip.names for p in prefixes) for clips in lists.values() for clip in clips
     }
     names, others = list(dict.fromkeys(asked.values())), Counter[str]()
-    looking = look_for_frames(names, media, template, jobs, others) if template else look_for_videos(names, media)
+    looking = look_for_frames(names, media, naming, jobs, others) if naming else look_for_videos(names, media)
     found = dict(looking)
     return {name: [found[asked[clip.names]] for clip in clips] for name, clips in lists.items()}, others
 
 
 def look_for_frames(
-    names: Sequence[Names], media: Path, template: str, jobs: int, others: Others
+    names: Sequence[Names], media: Path, naming: Naming, jobs: int, others: Others
 ) -> Iterator[tuple[Names, Found]]:
     """Each clip's names with its folder and number of frames, counted by several processes; adds to `others`."""
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    with closing(in_parallel(partial(count_chunk, media=media, template=template), chunks, jobs, "chunk")) as counted:
+    with closing(in_parallel(partial(count_chunk, media=media, naming=naming), chunks, jobs, "chunk")) as counted:
         for chunk, (results, beside) in counted:
             others.update(beside)
             yield from zip(chunk, results, strict=True)
@@ -181,35 +198,47 @@ def files_in(media: Path, folder: str) -> dict[str, str]:
     return {Path(file).stem: file for file in files}  # the last of a name
 
 
-def count_chunk(chunk: Sequence[Names], media: Path, template: str) -> tuple[list[Found], Others]:
+def count_chunk(chunk: Sequence[Names], media: Path, naming: Naming) -> tuple[list[Found], Others]:
     """Of each clip the first of its names that is there; and what lies beside the frames."""
     others = Counter[str]()
-    find = partial(count_frames, template=template, others=others)
+    find = partial(count_frames, naming=naming, others=others)
     found = [next((r for name in names if (r := find(media, name))), f"{names[0]}: missing") for names in chunk]
     return found, others
 
 
-def count_frames(media: Path, name: str, template: str, others: Others) -> Found:
+def count_frames(media: Path, name: str, naming: Naming, others: Others) -> Found:
     """A folder's name and number of frames; empty if it is not there. Counts its other files in `others`."""
     try:
         files = {entry.name for entry in os.scandir(media / name)}
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    template, first = naming
     is_frame = numbered(template).fullmatch
     beside = sorted(file for file in files if not is_frame(file))
     others.update(Path(file).suffix.lower() for file in beside)
     count = len(files) - len(beside)
-    gap = next((file for k in range(1, count + 1) if (file := template.format(k)) not in files), None)
-    if gap or not count:
-        return f"{name}: " + (f"has {count} frames but no {gap}" if gap else f"has no frame like {template.format(1)}")
-    return name, count
+    gap = next((file for k in range(first, first + count) if (file := template.format(k)) not in files), None)
+    if count and not gap:
+        return name, count
+    missing = f"has {count} frames but no {gap}" if gap else f"has no frame like {named(naming)}"
+    return f"{name}: {missing}{called_otherwise(files, naming)}"
+
+
+def called_otherwise(files: Iterable[str], naming: Naming) -> str:
+    """What is there, and by which options it is found; empty if by none."""
+    series = longest_series(files)
+    if not series or not (said := series.settings(*naming)):
+        return ""
+    flags = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in said.items())
+    return f", but {series}: give {flags}"
 
 
 def nothing_found(media: Path, lists: dict[str, list[Clip]], found: dict[str, list[Found]]) -> str:
     """Where it was looked, and what is there instead; or what is wrong with what was found."""
     results = [result for results in found.values() for result in results if isinstance(result, str)]
     if damaged := [result for result in results if not result.endswith(": missing")]:
-        mend = "" if ": missing, but" in damaged[0] else ". Make the frames anew, or give --template"
+        said = any(words in damaged[0] for words in (": missing, but", ": give --"))
+        mend = "" if said else ". Make the frames anew, or give --template"
         return f"none of the {len(results)} videos is usable: {damaged[0]}{mend}"
     wanted = next(clip for clips in lists.values() for clip in clips)
     there = sorted(entry.name for entry in islice(os.scandir(media), 1000))[:3]

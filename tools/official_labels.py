@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ops.data.catalog import CATALOG
 from ops.data.records import UNLABELLED, read_categories
+from ops.data.textfile import read_text
 from ops.errors import InputError
 
 SHOWN_FAULTS = 20
@@ -95,23 +96,15 @@ class Faults:
             raise InputError("\n".join([f"{self.file} is malformed:", *self.found[:SHOWN_FAULTS], *more]))
 
 
-def read_text(file: Path) -> str:
-    """A UTF-8 file's text, without a byte-order mark."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-
-
 def text_lines(file: Path) -> list[tuple[int, str]]:
     """The lines of a text file that are not blank, numbered from 1."""
-    lines = enumerate(read_text(file).split("\n"), start=1)
+    lines = enumerate(read_text(file, "label file").split("\n"), start=1)
     return not_empty(file, [(number, line.strip()) for number, line in lines if line.strip()])
 
 
 def csv_rows(file: Path, delimiter: str) -> list[tuple[int, list[str]]]:
     """The cells of the lines of a CSV file that are not blank, and the lines' numbers from 1."""
-    reader = csv.reader(io.StringIO(read_text(file)), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(read_text(file, "label file")), delimiter=delimiter)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
@@ -129,7 +122,7 @@ def not_empty(file: Path, entries: list[Entry]) -> list[Entry]:
 def json_content(file: Path, kind: type, what: str) -> Any:
     """A JSON file's content, of this kind."""
     try:
-        content = json.loads(read_text(file))
+        content = json.loads(read_text(file, "label file"))
     except json.JSONDecodeError as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):

@@ -14,8 +14,9 @@ with what was read from the folders. --verify does so again, with what the index
 
 Interruption. A shard is written under a name that starts with a dot; the same command again continues with the next.
 When all is there, the index is written. Later, the command adds what the lists have got since, and what was in shards
-that are gone or too short: to mend a damaged shard, remove it and run the command again. One packing at a time works in
-a folder; another is refused.
+that are gone or too short: to mend a damaged shard, remove it and run the command again. --reindex makes a damaged or
+lost index anew from the shards; what it then takes for right is what they hold. One packing at a time works in a
+folder; another is refused.
 
 Damage. A video with a frame that is missing or empty ends the program with the file's name; with --bad_frames skip it
 is left out and counted, and the exit status is 1.
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
@@ -47,9 +49,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops import names
-from ops.data.catalog import CATALOG, DataSource, resolve
+from ops.data.catalog import CATALOG, DESCRIPTION, DataSource, resolve
+from ops.data.decode import MissingFrameError
 from ops.data.fingerprint import SETTINGS_FILES
-from ops.data.modalities import picture_names
+from ops.data.modalities import FLOW_PREFIXES, picture_names
 from ops.data.packed_index import (
     FILE,
     INDEX_FILE,
@@ -67,13 +70,14 @@ from ops.data.packed_index import (
 )
 from ops.data.parallel import LINES
 from ops.data.records import VideoRecord
-from ops.data.storages import listed
 from ops.data.storages.frames import FrameFolders
 from ops.errors import InputError, explained, reported
 from ops.files import atomic_write
 from ops.locks import claimed
 from tools.options import add_root, common_faults, documented_parser
 
+# What tarfile raises for damaged ones.
+TAR_FAULTS = (tarfile.TarError, OSError, EOFError, ValueError, KeyError, ArithmeticError)
 SAMPLED = 16  # videos of which the space that all will take is estimated
 LARGEST = 2**32 - 1  # bytes of a file, which the index holds
 
@@ -131,11 +135,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--shard_mb", type=int, default=1024, metavar="MB", help="a shard's size, in MiB (1024)")
     add("--bad_frames", default="error", choices=names.BAD_FRAMES, help="skip leaves such videos out (error)")
     add("--verify", action="store_true", help="compare the shards with the index, and pack nothing")
+    add("--reindex", action="store_true", help="make the index anew from the shards")
     add("-j", "--jobs", type=int, default=4, help="videos that are read at a time, ahead of the writing (4)")
     args = parser.parse_args(argv)
     faults = common_faults(args)
     if args.shard_mb < 1:
         faults.append(f"--shard_mb {args.shard_mb}: at least 1")
+    if args.verify and args.reindex:
+        faults.append("--verify and --reindex: give one")
     if faults:
         raise InputError("; ".join(faults))
     return args
@@ -143,17 +150,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
     """Packs the videos of the lists that are not in a shard yet; the exit status."""
-    packing = Packing("flow" if source.modality == "Flow" else "frames", source.template)
-    storage = FrameFolders(source.root, source.template, source.modality)
+    packing = Packing("flow" if source.modality == "Flow" else "frames", source.template, source.first)
+    storage = FrameFolders(source.root, source.template, source.modality, source.first)
     records = wanted(source, storage)
-    index = PackedIndex(root) if (root / INDEX_FILE).exists() else None
-    number = index.number if index else 0
-    parts = present(root, packing, index)
+    index = PackedIndex(root) if (root / INDEX_FILE).exists() and not args.reindex else None
+    number = index.number if index else last_index(root)
+    parts = read_shards(root, packing) if args.reindex else present(root, packing, index)
     missing = lacking(records, parts)
-    if index and not missing and [part.shard for part in parts] == index.shards:
+    if index and index.is_checked and not missing and [part.shard for part in parts] == index.shards:
         tidy_up(root, number)
         print(f"{root}: all {len(records)} videos are packed already, in {len(parts)} shards", file=sys.stderr)
         return 0
+    if missing:
+        source.demand(next(file for file in (source.train_list, source.val_list, source.test_list) if file.exists()))
     demand_space(missing, storage, root)
     note_settings(source.root, root)
     faults: list[str] = []
@@ -191,9 +200,11 @@ def report(root: Path, parts: Sequence[Part], faults: Sequence[str]) -> None:
 def wanted(data: DataSource, storage: FrameFolders) -> list[VideoRecord]:
     """The videos of all lists that there are, each once, with the most frames that a list names."""
     found: dict[str, VideoRecord] = {}
-    lists = [file for file in (data.train_list, data.val_list, data.test_list) if file.is_file()] or [data.train_list]
+    lists = [file for file in (data.train_list, data.val_list, data.test_list) if file.exists()]
+    if not lists:
+        data.demand(data.train_list)
     for file in lists:
-        for record in listed(data, storage, file, unlabelled_too=file != data.train_list):
+        for record in storage.records(file, len(data.categories), unlabelled_too=file != data.train_list):
             if record.path not in found or found[record.path].num_frames < record.num_frames:
                 found[record.path] = record
     for path in found:
@@ -207,19 +218,64 @@ def present(root: Path, packing: Packing, index: PackedIndex | None) -> list[Par
 
     Raises InputError for frames of another kind, for shards of another size, and for those of which nothing is known.
     """
+    if index and index.damage:
+        raise InputError(index.damage)
     if index and index.packing != packing:
         raise InputError(f"{root}: holds {index.packing}, not {packing}: remove it to pack anew")
     parts = {shard.name: index.part(place) for place, shard in enumerate(index.shards)} if index else {}
     for file in sorted(root.glob("frames-*.tar")):
         part = parts.get(file.name) or load_part(root, file.name)
         if part is None:
-            raise InputError(f"{file}: neither in {INDEX_FILE} nor with rows beside it: move it away")
+            raise InputError(
+                f"{file}: neither in {INDEX_FILE} nor with rows beside it: --reindex takes it in, or move it away"
+            )
         if fault := part.shard.fault(root):
             raise InputError(f"{file} {fault}: remove it, and this command packs its videos anew")
         parts[file.name] = part
     if gone := [name for name in parts if not (root / name).exists()]:
         print(f"{root}: {', '.join(gone)} gone; what was in there is packed anew", file=sys.stderr)
     return [part for name, part in parts.items() if name not in gone]
+
+
+def read_shards(root: Path, packing: Packing) -> list[Part]:
+    """All that is in the shards that are there, read from themselves; their checksums are taken of what they hold."""
+    files = sorted(root.glob("frames-*.tar"))
+    if not files:
+        raise InputError(f"--reindex: there are no shards in {root}")
+    return [read_shard(file, packing) for file in tqdm(files, unit="shard", disable=None)]
+
+
+def read_shard(file: Path, packing: Packing) -> Part:
+    """A shard's videos. Raises InputError if it is no whole tar file, or holds other files than frames."""
+    held, end = Contents(), 0
+    try:
+        with tarfile.open(file, "r:") as tar:
+            for member, crc in members(tar):
+                path, _, name = member.name.rpartition("/")
+                if not held.paths or held.paths[-1] != path:
+                    held.paths.append(path)
+                    held.counts.append(0)
+                    held.per_frame.append(2 if packing.kind == "flow" and name.startswith(FLOW_PREFIXES) else 1)
+                frame, k = divmod(held.counts[-1], held.per_frame[-1])
+                if name != picture_names(packing.template, [frame + 1], held.per_frame[-1] == 2, packing.first)[k]:
+                    raise InputError(f"{file}: {member.name} is not what {DESCRIPTION} calls {packing.kind}")
+                held.counts[-1] += 1
+                held.rows.append((member.offset_data, member.size, crc))
+                end = member.offset_data + member.size + -member.size % tarfile.BLOCKSIZE
+        if file.stat().st_size != whole_size(end):
+            raise tarfile.ReadError("it ends in its midst")
+    except InputError:
+        raise
+    except TAR_FAULTS as error:
+        raise InputError(
+            f"{file}: not a whole tar file ({error}): remove it, and this command packs its videos anew"
+        ) from error
+    return held.part(Shard(file.name, file.stat().st_size))
+
+
+def whole_size(end: int) -> int:
+    """Of a tar file whose last member ends there: two empty blocks, and what fills up the last record."""
+    return -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[VideoRecord]:
@@ -257,7 +313,9 @@ def read_ahead(
                     yield waiting.popleft().result()
                 except BadVideoError as error:
                     if faults is None:
-                        raise InputError(f"{error}; --bad_frames skip leaves such videos out") from None
+                        others = any(each.exception() is None for each in waiting) or count > 1
+                        skip = "; --bad_frames skip leaves such videos out" * others
+                        raise InputError(f"{error}{skip}") from None
                     faults.append(str(error))
                 bar.update()
                 if bar.disable and count * LINES // len(records) > (count - 1) * LINES // len(records):
@@ -278,7 +336,9 @@ def read_video(record: VideoRecord, storage: FrameFolders) -> Content:
             if not 0 < len(data[-1]) <= LARGEST:
                 raise BadVideoError(f"{file}: {'too large' if data[-1] else 'the file is empty'}")
     except (FileNotFoundError, NotADirectoryError):
-        raise BadVideoError(f"{file}: no such file; the list promises {record.num_frames} frames") from None
+        missing = f"{file}: no such file"
+        reason = storage.reason(record, MissingFrameError(missing))
+        raise BadVideoError(reason if missing in reason else f"{missing}; {reason}") from None
     except OSError as error:
         raise BadVideoError(f"{file}: cannot be read ({error.strerror})") from error
     return Content(record, len(frames[0]), [f"{record.path}/{name}" for frame in frames for name in frame], data)
@@ -295,13 +355,12 @@ def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most
             while content is not None and (not held.paths or file.tell() + taken(content) <= most):
                 add(file, held, content)
                 content = next(contents, None)
-            file.write(b"\0" * (2 * tarfile.BLOCKSIZE))  # the end of a tar file
-            file.write(b"\0" * (-file.tell() % tarfile.RECORDSIZE))
+            file.write(b"\0" * (whole_size(file.tell()) - file.tell()))
             file.flush()
             os.fsync(file.fileno())
             part = held.part(Shard(shard.name, file.tell()))
             evict(file)
-            if faults := compare(Path(file.name), part, packing.template):
+            if faults := compare(Path(file.name), part, packing.template, packing.first):
                 raise InputError(f"{shard}: what was written is not what is read back ({faults[0]}): a failing disk?")
             save_part(root, part)
         parts.append(part)
@@ -333,33 +392,42 @@ def evict(file: IO[bytes]) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def compare(file: Path, part: Part, template: str) -> list[str]:
+def compare(file: Path, part: Part, template: str, first: int = 1) -> list[str]:
     """What differs between a shard, read as a tar file, and what is known of it: names, places, sizes, checksums."""
     faults = []
     try:
         with tarfile.open(file, "r:") as tar:
+            found = members(tar)
             for video in part.videos():
-                faults += compare_video(tar, video, template)
-            if tar.next() is not None:
+                faults += compare_video(found, video, template, first)
+            if next(found, None) is not None:
                 faults.append("it holds more than is known of")
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except TAR_FAULTS as error:
         faults.append(f"not a whole tar file ({error})")
     return faults
 
 
-def compare_video(tar: Any, video: Packed, template: str) -> list[str]:
+def members(tar: Any) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Each file of a shard, and the CRC-32 of its content."""
+    while member := tar.next():
+        tar.members.clear()  # tarfile would keep them all
+        if not member.isreg():
+            raise tarfile.ReadError(f"{member.name!r} is no file")
+        yield member, zlib.crc32(tar.extractfile(member).read())
+
+
+def compare_video(found: Iterator[tuple[tarfile.TarInfo, int]], video: Packed, template: str, first: int) -> list[str]:
     """What differs in the next members of a shard from what is known of a video. Raises TarError where they end."""
     faults = []
-    names = picture_names(template, range(1, video.num_frames + 1), video.per_frame == 2)  # all x, then all y
-    for place, (offset, size, crc) in enumerate(video.files.tolist()):
-        member = tar.next()
+    frames = range(1, video.num_frames + 1)
+    names = picture_names(template, frames, video.per_frame == 2, first)  # all x, then all y
+    for place, known in enumerate(video.files.tolist()):
+        member, crc = next(found, (None, 0))
         if member is None:
             raise tarfile.ReadError("it ends too early")
-        tar.members.clear()  # tarfile would keep them all
         frame, k = divmod(place, video.per_frame)
         name = f"{video.path}/{names[k * video.num_frames + frame]}"
-        same = (member.name, member.offset_data, member.size) == (name, offset, size)
-        if not same or zlib.crc32(tar.extractfile(member).read()) != crc:
+        if (member.name, member.offset_data, member.size, crc) != (name, *known):
             faults.append(f"{name}: not as it was packed")
     return faults
 
@@ -367,15 +435,19 @@ def compare_video(tar: Any, video: Packed, template: str) -> list[str]:
 def verify(root: Path) -> int:
     """Compares all shards with the index; the exit status."""
     index = PackedIndex(root)
+    if index.damage:
+        raise InputError(index.damage)
     faults = []
     for place in tqdm(range(len(index.shards)), unit="shard", disable=None):
         part = index.part(place)
         fault = part.shard.fault(root)
-        found = [fault] if fault else compare(root / part.shard.name, part, index.packing.template)
+        packing = index.packing
+        found = [fault] if fault else compare(root / part.shard.name, part, packing.template, packing.first)
         faults += [f"{root / part.shard.name}: {line}" for line in found]
     if faults:
         print(f"{len(faults)} faults:", *faults, sep="\n  ", file=sys.stderr)
-        print("to mend a shard, remove it and run the command without --verify", file=sys.stderr)
+        mend = "to mend a shard, remove it and run the command without --verify; --reindex takes all as they are"
+        print(mend, file=sys.stderr)
         return 1
     print(f"{root}: {len(index)} videos in {len(index.shards)} shards are as they were packed", file=sys.stderr)
     return 0
@@ -399,6 +471,12 @@ def last_shard(root: Path, index: PackedIndex | None) -> int:
     found = [file.name for file in root.glob("frames-*.tar")]
     known = [shard.name for shard in index.shards] if index else []
     return max((int(match[1]) for name in found + known if (match := SHARD_NAME.fullmatch(name))), default=-1)
+
+
+def last_index(root: Path) -> int:
+    """The highest number of an index whose arrays are there; 0 if there is none."""
+    found = (re.fullmatch(r"index-(\d+)-\w+\.npy", file.name) for file in root.glob("index-*.npy"))
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def tidy_up(root: Path, number: int) -> None:

@@ -48,6 +48,7 @@ else:
 WHERE_ROOT = "--root_dataset or the environment variable FEXNET_DATASETS says where data sets live"
 DESCRIPTION = "dataset.toml"
 NAME = re.compile(r"\w[\w.-]*")  # a folder's name, and a part of others
+TEMPLATE = "{:05d}.jpg"  # a frame's file name from its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,13 @@ class Entry:
 
     mirror: `none` (never mirror: its classes have sides), `plain` (a mirrored clip keeps its label), `swap` (a
     mirrored clip takes the label of the opposite direction, which is found in the class names) or `auto` (`none` if a
-    class name has a side in it, else `plain`). classes: how many it has officially; 0: any. template: a frame's file
-    name from its number. family: the data set in whose folder it lies. split: the mark in its lists' names.
+    class name has a side in it, else `plain`). classes: how many it has officially; 0: any. family: the data set in
+    whose folder it lies. split: the mark in its lists' names.
     """
 
     mirror: str
     how_to_get: str
     classes: int = 0
-    template: str = "{:05d}.jpg"
     family: str = ""
     split: str = ""
 
@@ -113,7 +113,8 @@ class DataSource:
 
     family: its name without the split: data sets of one family have the same classes. root: the folder of the frames,
     the flow or, where storage is `video`, the video files; where it is `packed`, their shards. classes: how many there
-    should be; 0: any. how_to_get: the lists, and with how_to_fill what lies in root.
+    should be; 0: any. template: a frame's file name from its number, which is `first` for the first. how_to_get: the
+    lists, and with how_to_fill what lies in root.
     """
 
     name: str
@@ -125,6 +126,7 @@ class DataSource:
     val_list: Path
     root: Path
     template: str
+    first: int
     mirror: MirrorPolicy
     mirror_because: str
     modality: str
@@ -139,7 +141,7 @@ class DataSource:
 
     def demand(self, list_file: Path) -> None:
         """Raises InputError if the list or the folder of frames, flow or videos is missing."""
-        if not list_file.is_file():
+        if not list_file.exists():
             raise _missing("list file", list_file, self.name, self.how_to_get)
         if not self.root.is_dir():
             what = {"frames": "frames", "packed": "packed frames", "video": "videos"}[self.storage]
@@ -206,7 +208,8 @@ def resolve(
         train_list=Path(train_list or folder / f"train_{lists}{mark}.txt"),
         val_list=Path(val_list or folder / f"val_{lists}{mark}.txt"),
         root=Path(root_path or folder / said.get(kind, kind)),
-        template=said.get("template", entry.template),
+        template=said.get("flow_template" if flow else "template", TEMPLATE),
+        first=said.get("flow_first" if flow else "first", 1),
         mirror=mirror,
         mirror_because=because,
         modality=modality,
@@ -220,15 +223,22 @@ def _folder(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 # The keys of dataset.toml and what each may be. Tables are notes on how the data were made.
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mirror": (lambda v: v in ("none", "plain", "swap", "auto"), "none, plain, swap or auto"),
     "storage": (lambda v: v in names.STORAGES, " or ".join(names.STORAGES)),
     "template": (lambda v: isinstance(v, str), "a frame's file name, as {:05d}.jpg"),
+    "first": (_number, "the number of the first frame, as 0 or 1"),
     "frames": (_folder, "a folder, relative to this file's or absolute"),
     "videos": (_folder, "a folder, relative to this file's or absolute"),
     "flow": (_folder, "a folder, relative to this file's or absolute"),
     "packed": (_folder, "a folder, relative to this file's or absolute"),
+    "flow_template": (lambda v: isinstance(v, str), "what follows flow_x_ in a file's name, as {:05d}.jpg"),
+    "flow_first": (_number, "the number of the first flow, as 0 or 1"),
     "packed_flow": (_folder, "a folder, relative to this file's or absolute"),
 }
 

@@ -1,6 +1,8 @@
 """From image files to uint8 RGB tensors. What cannot be decoded whole is an error, never grey filling."""
 
+import functools
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,10 @@ from ops.errors import InputError, is_limit
 
 try:
     import simplejpeg
-except ImportError:  # no wheel for this platform: Pillow decodes everything, at half the speed
+except ImportError:  # no wheel for this platform: Pillow decodes everything, to the same pixels
     simplejpeg = None
+
+logger = logging.getLogger(__name__)
 
 PLAIN_JPEG = ("YCbCr", "Gray", "RGB")  # not CMYK, which as a rule is stored inverted
 
@@ -85,21 +89,28 @@ def read_file(path: Path) -> bytes:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+@functools.cache
+def say_if_slow() -> None:
+    """A warning, once, if pictures are decoded at half the speed."""
+    if simplejpeg is None:
+        logger.warning("simplejpeg is not installed: Pillow decodes JPEG, at half the speed; pip install simplejpeg")
+
+
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a JPEG that the fast decoder takes; None for all else."""
-    if simplejpeg is not None:
-        try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        except ValueError:  # not a JPEG, or an odd one
-            return None
-        if colours in PLAIN_JPEG:
-            return height, width
-    return None
+    """Height and width of a JPEG in plain colours; None for all else."""
+    try:
+        if simplejpeg is None:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                return (image.height, image.width) if image.mode in ("RGB", "L") else None
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        return (height, width) if colours in PLAIN_JPEG else None
+    except Exception:  # not a JPEG, or an odd one, for which each decoder has its own kinds
+        return None
 
 
 def _looked_at(name: str | Path, data: bytes, grey: bool) -> tuple[int, int, np.ndarray | None]:
     """Height and width, and the picture too if it is not a JPEG for the fast decoder."""
-    if size := jpeg_size(data):
+    if simplejpeg is not None and (size := jpeg_size(data)):
         _refuse_bomb(name, *size)
         return *size, None
     picture = _decode_any(name, data, grey)
@@ -126,6 +137,8 @@ def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             _refuse_bomb(name, image.height, image.width)
+            if grey and image.format == "JPEG":
+                image.draft("L", image.size)  # the luminance as it is stored, as the fast decoder gives it
             image = _to_rgb(image)
             return np.asarray(image.convert("L"))[..., None] if grey else np.asarray(image)
     except (FrameError, MemoryError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ops.data.catalog import DataSource
-from ops.data.decode import FrameError
-from ops.data.records import VideoRecord
+from ops.data.records import VideoRecord, read_list
 from ops.data.storages import Storage
+from ops.errors import InputError
 
 SAMPLED = 16  # videos whose content is looked at
 MISSING = "missing"
@@ -27,9 +27,12 @@ MEANINGS = {
 }
 
 
-def fingerprint(data: DataSource, storage: Storage) -> dict[str, str]:
-    """Marks of what a result depends on. `content` is of 16 videos spread over the training list."""
-    sample = _sample(data)
+def fingerprint(data: DataSource, storage: Storage, train: Sequence[VideoRecord] | None = None) -> dict[str, str]:
+    """Marks of what a result depends on. `content` is of 16 videos spread over the training list.
+
+    `train`: the videos of that list, where it has been read. Where it cannot be, there is no `content`.
+    """
+    sample = _sample(data, train)
     return {
         "classes": _mark("\n".join(data.categories).encode()),
         "train": _mark_of_file(data.train_list),
@@ -47,7 +50,7 @@ def content_of(storage: Storage, record: VideoRecord) -> str:
         for size, start in storage.content_samples(record):
             digest.update(str(size).encode())
             digest.update(start)
-    except (OSError, FrameError):
+    except (OSError, InputError):
         return MISSING
     return digest.hexdigest()[:16]
 
@@ -61,20 +64,16 @@ def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _sample(data: DataSource) -> list[VideoRecord]:
-    """Videos spread over the training list, by its raw lines: a list of millions is not parsed for it."""
-    if not data.train_list.is_file():
-        return []
+def _sample(data: DataSource, train: Sequence[VideoRecord] | None) -> Sequence[VideoRecord]:
+    """Videos spread over the training list; none of a list that cannot be read, which others need to know of."""
     counted = data.storage != "video"
-    step = max(1, sum(1 for _ in _video_lines(data.train_list)) // SAMPLED)
-    chosen = islice(_video_lines(data.train_list), 0, step * SAMPLED, step)
-    fields = [line.strip().rsplit(maxsplit=1 + counted) for line in chosen]
-    return [VideoRecord(path, int(numbers[0]) if counted else 0, 0) for path, *numbers in fields]
-
-
-def _video_lines(list_file: Path) -> Iterator[str]:
-    with list_file.open(encoding="utf-8-sig") as lines:
-        yield from (line for line in lines if line.strip() and line[0] != "#")
+    try:
+        records = train or read_list(data.train_list, len(data.categories), unlabelled_too=True, counted=counted)
+    except InputError:
+        return []
+    step = max(1, len(records) // SAMPLED)
+    sample = records[: step * SAMPLED : step]
+    return sample if counted else [replace(record, num_frames=0) for record in sample]  # as the list says
 
 
 def _settings(folder: Path) -> str:
@@ -90,7 +89,10 @@ def _settings(folder: Path) -> str:
 
 
 def _mark_of_file(file: Path) -> str:
-    return _mark(file.read_bytes()) if file.is_file() else MISSING
+    try:
+        return _mark(file.read_bytes())
+    except OSError:
+        return MISSING
 
 
 def _mark(content: bytes) -> str:

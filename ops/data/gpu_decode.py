@@ -6,7 +6,9 @@ decoders, which name what is damaged. nvJPEG rounds, and scales up colours, in i
 
 from __future__ import annotations
 
+import functools
 import io
+import logging
 import warnings
 
 import numpy as np
@@ -18,17 +20,30 @@ from ops.data.storages import OfPictures, Storage
 from ops.data.videofile import MAX_PIXELS
 from ops.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 END_OF_JPEG = b"\xff\xd9"
 
 
 def decode_on(device: torch.device, pictures: Pictures) -> torch.Tensor:
     """Decode a video's image files on `device`: see `decode_images`, whose errors are raised here too."""
-    if device.type == "cuda" and _is_plain(pictures):
+    if device.type != "cuda":
+        return decode_images(pictures).to(device)
+    why = "some are no JPEG in plain colours"
+    if _is_plain(pictures):
         try:
             return _by_nvjpeg(pictures, device)
-        except RuntimeError:  # the CPU's decoder says what is wrong, or decodes it
-            pass
-    return decode_images(pictures).to(device)
+        except RuntimeError as error:
+            why = str(error).split("\n", 1)[0]
+    decoded = decode_images(pictures).to(device)  # or it says what is damaged
+    _say(why)
+    return decoded
+
+
+@functools.cache
+def _say(why: str) -> None:
+    """A warning, once."""
+    logger.warning("--decode_device cuda: the CPU decodes what is not for nvJPEG: %s", why)
 
 
 def chosen_device(name: str, device: torch.device, storage: Storage) -> torch.device | None:

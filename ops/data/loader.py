@@ -24,6 +24,7 @@ Key = tuple[int, int]  # (epoch, index)
 Item = TypeVar("Item")
 
 PREFETCHED = 2  # batches (or tested videos) that each worker is ahead
+ALIKE = 8  # videos: if so many of the first are unreadable, the fault is not theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +185,33 @@ def first_training_batch(dataset: VideoClips, size: int, seed: int) -> Batch:
 
 
 def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:
-    """The batches or videos of a loader; `error` raises InputError at the first unreadable video, `skip` goes on."""
+    """The batches or videos of a loader; `error` raises InputError at the first unreadable video, `skip` goes on.
+
+    Where the first are all unreadable, `error` looks at some more before it says what helps.
+    """
+    some_are, unreadable = False, []
     for item in items:
-        for video in item.unreadable if isinstance(item, Batch) else [item] if isinstance(item, Unreadable) else []:
-            if policy == "error":
-                raise InputError(
-                    f"{video.path}: {video.reason}; --bad_frames skip leaves such videos out and counts them"
-                )
+        if policy == "error":
+            unreadable += _unreadable(item)
+            some_are = some_are or (len(item) > 0 if isinstance(item, Batch) else isinstance(item, Sample))
+            if unreadable and (some_are or len(unreadable) >= ALIKE):
+                break
+            if unreadable:
+                continue
         yield item
+    if unreadable:
+        raise InputError(_what_helps(unreadable, some_are))
+
+
+def _unreadable(item: Any) -> list[Unreadable]:
+    return item.unreadable if isinstance(item, Batch) else [item] if isinstance(item, Unreadable) else []
+
+
+def _what_helps(unreadable: Sequence[Unreadable], others_are: bool) -> str:
+    said = f"{unreadable[0].path}: {unreadable[0].reason}"
+    if others_are:
+        return f"{said}; --bad_frames skip leaves such videos out and counts them"
+    return said if len(unreadable) == 1 else f"{said}; none of the first {len(unreadable)} videos can be read"
 
 
 def collate(items: Sequence[Sample | Unreadable], slots: Slots | None = None) -> Batch | SlotHandle | Copy:

@@ -13,10 +13,13 @@ from ops.data.transforms import MOTION_SCALES, RGB_SCALES, mirror, mirror_flow
 FLOW_PREFIXES = ("flow_x_", "flow_y_")
 
 
-def picture_names(template: str, numbers: Sequence[int], pairs: bool) -> list[str]:
-    """The files of the frames of these numbers; of flow in pairs all x, then all y."""
+def picture_names(template: str, numbers: Sequence[int], pairs: bool, first: int = 1) -> list[str]:
+    """The files of the frames of these numbers, from 1; of flow in pairs all x, then all y.
+
+    `first` is the number in the name of the first.
+    """
     prefixes = FLOW_PREFIXES if pairs else ("",)
-    return [prefix + template.format(number) for prefix in prefixes for number in numbers]
+    return [prefix + template.format(number - 1 + first) for prefix in prefixes for number in numbers]
 
 
 def group_frames(pictures: torch.Tensor) -> torch.Tensor:

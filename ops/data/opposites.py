@@ -1,7 +1,7 @@
 """Which classes are each other's mirror image, and which each other's reverse in time, by the words of their names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Literal
 
@@ -10,7 +10,7 @@ from ops.errors import InputError
 MirrorPolicy = Literal["none", "plain", "swap"]
 Opposites = Mapping[str, tuple[str, ...]]  # a word and what may stand in its place, in lower case
 
-COUNTER = ("counterclockwise", "counter-clockwise", "counter clockwise", "anticlockwise", "anti-clockwise")
+COUNTER = ("counterclockwise", "counter clockwise", "anticlockwise", "anti clockwise")
 SIDES: Opposites = {
     "left": ("right",),
     "right": ("left",),
@@ -28,13 +28,22 @@ COURSES: Opposites = {
     "together": ("apart",),
     "apart": ("together",),
 }
+# The words in these point nowhere, unless the list has a class that differs by their opposites: "slide right out of the
+# picture" beside "slide left out of the picture".
+IDIOMS = (
+    *("right out", "right away", "right now", "right off", "right back", "right through", "right side up"),
+    *("right next to", "right in front", "right in the middle", "right on top", "right angle", "all right"),
+    *("left over", "left behind", "left alone", "left the", "has left", "upside down", "up side down"),
+    *("turn up", "turns up", "turning up", "turned up", "give up", "giving up"),
+)
+ENDINGS = "wards?|most|hand(?:ed)?"  # "leftwards", "righthanded"
 
 
 def mirror_labels(categories: Sequence[str], policy: MirrorPolicy) -> tuple[int | None, ...]:
     """For each class the label that a clip of it has once mirrored; None if it must not be mirrored.
 
-    `swap` looks for the class whose name has every word of a side exchanged (upper or lower case alike);
-    where there is none, no class describes the mirrored clip and the answer is None.
+    `swap` looks for the class whose name has every word of a side exchanged (however words are written or joined, see
+    `_plain`); where there is none, no class describes the mirrored clip and the answer is None.
     """
     if policy == "none":
         return (None,) * len(categories)
@@ -42,15 +51,17 @@ def mirror_labels(categories: Sequence[str], policy: MirrorPolicy) -> tuple[int 
         return tuple(range(len(categories)))
     if policy != "swap":
         raise InputError(f"Unknown mirror policy {policy!r}; expected none, plain or swap.")
+    twins = _opposite_labels(categories, SIDES)
     return tuple(
-        label if not _words(name, SIDES) else _opposite_label(name, categories, SIDES)
-        for label, name in enumerate(categories)
+        label if twin is None and not _points(name, SIDES) else twin
+        for label, (name, twin) in enumerate(zip(categories, twins, strict=True))
     )
 
 
 def default_policy(categories: Sequence[str]) -> tuple[MirrorPolicy, str]:
     """For a data set that declares none: `none` if a class name has a side in it, else `plain`; and why."""
-    sided = [name for name in categories if _words(name, SIDES)]
+    keeping = zip(categories, mirror_labels(categories, "swap"), strict=True)
+    sided = [name for label, (name, mirrored) in enumerate(keeping) if mirrored != label]
     if not sided:
         return "plain", "no class name has a side in it"
     return "none", f'class {sided[0]!r} names a side; mirror = "swap" or "plain" in dataset.toml allows it'
@@ -58,29 +69,45 @@ def default_policy(categories: Sequence[str]) -> tuple[MirrorPolicy, str]:
 
 def reversed_labels(categories: Sequence[str]) -> tuple[int | None, ...]:
     """For each class the label of a clip of it played backwards; None where no class's name says so."""
-    return tuple(_opposite_label(name, categories, COURSES) for name in categories)
+    return _opposite_labels(categories, COURSES)
 
 
-def _opposite_label(name: str, categories: Sequence[str], opposites: Opposites) -> int | None:
-    """The class whose name is `name` with every one of its words exchanged for an opposite."""
-    words = _words(name, opposites)
-    around = _pattern(opposites).split(name)  # the text before, between and after the words
-    label_of = {category.casefold(): label for label, category in enumerate(categories)}
-    for chosen in product(*(opposites[word] for word in words)) if words else ():
-        twin = "".join(text + word for text, word in zip(around, (*chosen, ""), strict=True))
-        if twin.casefold() in label_of:
-            return label_of[twin.casefold()]
-    return None
+def _opposite_labels(categories: Sequence[str], opposites: Opposites) -> tuple[int | None, ...]:
+    """For each class that whose name is its own with every word exchanged for an opposite; None if there is none."""
+    label_of = {_plain(name): label for label, name in enumerate(categories)}
+    return tuple(
+        next((label_of[twin] for twin in _twins(_plain(name), opposites) if twin in label_of), None)
+        for name in categories
+    )
 
 
-def _words(name: str, opposites: Opposites) -> list[str]:
-    return [word.lower() for word in _pattern(opposites).findall(name)]
+def _plain(name: str) -> str:
+    """Its words in lower case, one space between them: "TurnLeft", "turn_left" and "Turn  left" are the same."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])", " ", name)
+    return re.sub(r"[\W_]+", " ", apart).strip().lower()
 
 
-def _pattern(opposites: Opposites) -> re.Pattern[str]:
-    """Whole words only, longest first, so that "clockwise" is not found inside "counter-clockwise".
+def _points(name: str, opposites: Opposites) -> bool:
+    """Whether one of the words is in a name, outside of idioms."""
+    return any(_pattern(opposites, IDIOMS).findall(_plain(name)))
 
-    An underscore or a digit ends a word, as in "turn_left".
+
+def _twins(text: str, opposites: Opposites) -> Iterator[str]:
+    """A plain name with its words exchanged for opposites; first those in idioms too, then all but those."""
+    for idioms in ((), IDIOMS):
+        pattern = _pattern(opposites, idioms)
+        words = [word for word in pattern.findall(text) if word]
+        if words:
+            form = pattern.sub(lambda found: "{}" if found[1] else found[0], text)  # a plain name has no braces
+            yield from (form.format(*chosen) for chosen in product(*(opposites[word] for word in words)))
+
+
+def _pattern(opposites: Opposites, idioms: Sequence[str]) -> re.Pattern[str]:
+    """Finds words in a plain name, in its group, and idioms around them, without.
+
+    Whole words only, longest first, so that "clockwise" is not found inside "counter clockwise".
     """
     longest_first = sorted(opposites, key=len, reverse=True)
-    return re.compile(rf"(?<![a-z])(?:{'|'.join(longest_first)})(?![a-z])", re.IGNORECASE)
+    word = rf"({'|'.join(longest_first)})(?=(?:{ENDINGS})?\b)"
+    either = "|".join([*(rf"{idiom}\b" for idiom in idioms), word])
+    return re.compile(rf"\b(?:{either})")

@@ -6,18 +6,21 @@ Beside the shards, `frames-00000.tar` and so on, lie `index.json`, which names t
     index-<n>-files.npy   a row of `FILE` a picture; those of a video follow each other as its frames do
     index-<n>-paths.npy   the videos' paths, UTF-8, one after the other
 
-The three are mapped into memory, not read: a million videos open at once, and all processes share them. A new index has
-a new number, and counts when `index.json` names it. A shard that is not yet in the index has its rows beside it, in
-`frames-00000.npz`.
+The three are mapped into memory, not read: a million videos open at once, and all processes share them. Each video's
+row has a checksum of all that is known of it, which is compared when the video is asked for first. A new index has a
+new number, and counts when `index.json` names it. A shard that is not yet in the index has its rows beside it, in
+`frames-00000.npz`. All of it can be made anew from the shards.
 """
 
 from __future__ import annotations
 
 import bisect
+import functools
 import json
 import re
-import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -25,16 +28,19 @@ from typing import Any
 
 import numpy as np
 
+from ops.data.decode import FrameError
 from ops.errors import InputError
 from ops.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2  # the first had no checksums, but is read
 INDEX_FILE = "index.json"
 SHARD, SHARD_NAME = "frames-{:05d}.tar", re.compile(r"frames-(\d{5,})\.tar")
-# path, length: where its path lies among the paths, in bytes. first, files: its rows of FILE.
-VIDEO = np.dtype(
+MEND = "tools/pack_frames.py --reindex makes it anew from the shards"
+# path, length: where its path lies among the paths, in bytes. first, files: its rows of FILE. crc: see `_checksum`.
+VIDEO_1 = np.dtype(
     [("path", "<u8"), ("first", "<u8"), ("length", "<u4"), ("shard", "<u4"), ("files", "<u4"), ("per_frame", "<u4")]
 )
+VIDEO = np.dtype([*VIDEO_1.descr, ("crc", "<u4")])
 FILE = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of the data in the shard; CRC-32
 
 
@@ -56,10 +62,11 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How frames were packed: their names' template, and whether they are `frames` or `flow`."""
+    """How frames were packed: whether they are `frames` or `flow`, their names' template, the number of the first."""
 
     kind: str
     template: str
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +109,61 @@ class PackedIndex:
         self.file = root / INDEX_FILE
         try:
             said = json.loads(self.file.read_text(encoding="utf-8"))
-            if said["format"] != FORMAT:
-                raise InputError(f"{self.file}: of format {said['format']}, not {FORMAT}: made by another version")
+            if said["format"] not in (1, FORMAT):
+                raise InputError(f"{self.file}: of format {said['format']}, not 1 or {FORMAT}: {MEND}")
+            self.is_checked = said["format"] == FORMAT
+            if "crc" in said or self.is_checked:
+                _compare("its checksum", said.pop("crc"), _checksum_of(said))
             self.packing = Packing(**said["packing"])
             self.shards = [Shard(**shard) for shard in said["shards"]]
             self.number: int = said["number"]
             mapped = (np.load(file, mmap_mode="r", allow_pickle=False) for file in array_files(root, self.number))
             self._videos, self._files, paths = (np.asarray(array) for array in mapped)  # as memmap each look is slower
+            form = VIDEO if self.is_checked else VIDEO_1
+            _compare("the videos", (self._videos.dtype, self._videos.shape), (form, (said["videos"],)))
+            _compare("the files", (self._files.dtype, self._files.shape), (FILE, (said["files"],)))
+            _compare("the paths", (paths.dtype, paths.ndim), (np.uint8, 1))
             self._starts, self._lengths, self._paths = self._videos["path"], self._videos["length"], paths.data
+            self._sound = bytearray(len(self._videos))  # of which the checksum has been compared
         except FileNotFoundError as error:
             raise InputError(
                 f"{error.filename or self.file} is missing: the frames are not packed, or not to the end; "
-                "tools/pack_frames.py packs them, and goes on where it was stopped"
+                f"tools/pack_frames.py packs them, and goes on where it was stopped; if it has been, {MEND}"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise (
-                error
-                if isinstance(error, InputError)
-                else InputError(f"{self.file} cannot be read ({error}): remove {root} and pack anew")
-            ) from error
+        except InputError:
+            raise
+        except Exception as error:  # of many kinds: what a damaged header says is parsed as Python
+            raise InputError(f"{self.file} cannot be read ({error}): {MEND}") from error
 
     def __len__(self) -> int:
         return len(self._videos)
 
     def find(self, path: str) -> Packed | None:
-        """A video by its path in the lists."""
+        """A video by its path in the lists. Raises FrameError if what is known of it is damaged."""
         wanted = path.encode()
         place = bisect.bisect_left(range(len(self)), wanted, key=self._path)
         if place == len(self) or self._path(place) != wanted:
+            if self.damage:
+                raise FrameError(self.damage)
             return None
-        _, first, _, shard, count, per_frame = self._videos[place].item()
+        if not self._sound[place]:
+            if not self._is_sound(place):
+                raise FrameError(f"{self.file}: damaged at {path}: {MEND}")
+            self._sound[place] = True
+        _, first, _, shard, count, per_frame, *_ = self._videos[place].item()
         return Packed(path, self.shards[shard], per_frame, self._files[first : first + count])
 
+    @functools.cached_property
+    def damage(self) -> str:
+        """What is wrong with the rows of all videos; empty if nothing is."""
+        places = (place for place in range(len(self)) if not self._is_sound(place))
+        first = next(places, None)
+        if first is None:
+            return ""
+        return f"{self.file}: damaged at {1 + sum(1 for _ in places)} of its {len(self)} videos: {MEND}"
+
     def part(self, shard: int) -> Part:
-        """The videos of the shard of this number in `shards`."""
+        """The videos of the shard of this number in `shards`, if there is no `damage`."""
         rows = self._videos[self._videos["shard"] == shard]
         rows = rows[np.argsort(rows["first"])]
         paths = [self._paths[row["path"] : row["path"] + row["length"]].tobytes().decode() for row in rows]
@@ -146,6 +174,29 @@ class PackedIndex:
     def _path(self, place: int) -> bytes:
         start = int(self._starts[place])
         return self._paths[start : start + int(self._lengths[place])].tobytes()
+
+    def _is_sound(self, place: int) -> bool:
+        if not self.is_checked:
+            return True
+        row = self._videos[place]
+        first, count = int(row["first"]), int(row["files"])
+        return int(row["crc"]) == _checksum(self._path(place), row, self._files[first : first + count])
+
+
+def _compare(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise ValueError(f"{what}: {found} instead of {expected}")
+
+
+def _checksum(path: bytes, row: np.void, files: np.ndarray) -> int:
+    """CRC-32 of a video's path, its row of VIDEO but for this, and where its files lie (what they hold has its own)."""
+    parts = (path, row.tobytes()[: VIDEO_1.itemsize], files["offset"].tobytes(), files["size"].tobytes())
+    return functools.reduce(lambda crc, data: zlib.crc32(data, crc), parts, 0)
+
+
+def _checksum_of(said: dict[str, Any]) -> int:
+    """CRC-32 of what index.json says, however it is laid out."""
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
 
 
 def array_files(root: Path, number: int) -> list[Path]:
@@ -167,6 +218,7 @@ def write_index(root: Path, packing: Packing, parts: Sequence[Part], number: int
     videos, paths = videos[order], [paths[place] for place in order]
     videos["length"] = [len(path) for path in paths]
     videos["path"] = np.cumsum(videos["length"], dtype=np.uint64) - videos["length"]
+    _add_checksums(videos, paths, np.argsort(order), parts)
     for file, write in zip(
         array_files(root, number),
         (
@@ -180,8 +232,18 @@ def write_index(root: Path, packing: Packing, parts: Sequence[Part], number: int
             write(opened)
     said = {"format": FORMAT, "packing": asdict(packing), "number": number,
             "videos": len(videos), "files": total, "shards": [asdict(part.shard) for part in parts]}  # fmt: skip
+    said["crc"] = _checksum_of(said)
     with atomic_write(root / INDEX_FILE) as opened:
         opened.write((json.dumps(said, indent=1) + "\n").encode())
+
+
+def _add_checksums(videos: np.ndarray, paths: Sequence[bytes], places: np.ndarray, parts: Sequence[Part]) -> None:
+    """To the rows of VIDEO, sorted by path; `places` of the videos of all parts, one after the other, among them."""
+    each = iter(places.tolist())
+    for part in parts:
+        for video in part.videos():
+            place = next(each)
+            videos["crc"][place] = _checksum(paths[place], videos[place], video.files)
 
 
 def _save_rows(file: Any, total: int, parts: Sequence[Part]) -> None:
@@ -208,15 +270,12 @@ def save_part(root: Path, part: Part) -> None:
 def load_part(root: Path, shard: str) -> Part | None:
     """The rows of a shard; None if they are not there. Raises InputError if they cannot be read."""
     file = part_file(root, shard)
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            paths = saved["paths"].tobytes().decode().split("\n")
-            counts, per_frame = saved["counts"].tolist(), saved["per_frame"].tolist()
-            return Part(Shard(shard, int(saved["bytes"])), paths, counts, per_frame, lambda: _rows(file))
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} cannot be read ({error}): remove it and {root / shard}, and pack again") from error
+    with _rows_of(file) as saved:
+        paths = saved["paths"].tobytes().decode().split("\n")
+        counts, per_frame = saved["counts"].tolist(), saved["per_frame"].tolist()
+        return Part(Shard(shard, int(saved["bytes"])), paths, counts, per_frame, lambda: _files_of(file))
 
 
 def part_file(root: Path, shard: str) -> Path:
@@ -224,6 +283,15 @@ def part_file(root: Path, shard: str) -> Path:
     return (root / shard).with_suffix(".npz")
 
 
-def _rows(file: Path) -> np.ndarray:
-    with np.load(file, allow_pickle=False) as saved:
+def _files_of(file: Path) -> np.ndarray:
+    with _rows_of(file) as saved:
         return saved["files"]
+
+
+@contextmanager
+def _rows_of(file: Path) -> Iterator[Any]:
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            yield saved
+    except Exception as error:  # of many kinds: a damaged archive claims anything
+        raise InputError(f"{file} cannot be read ({error}): {MEND}") from error

@@ -9,10 +9,12 @@ from typing import overload
 
 import numpy as np
 
+from ops.data.textfile import read_text, read_utf8
 from ops.errors import InputError
 
 LISTED_FAULTS = 1000  # more faults than this are counted, not shown
 MOST_FRAMES = 10**9 - 1
+SEVERAL_LABELS = "several labels on its line? A video has one here"
 UNLABELLED = -1  # the label of a video whose class is not known
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 NEWLINE, SPACE, HASH, ZERO, TILDE = b"\n #0~"
@@ -76,12 +78,13 @@ def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False, c
     With `unlabelled_too` it may be a list without labels, every line without one or with the label -1. (A line that
     ends in as many whole numbers as one with a label is taken to have one; where a path ends in a number, write -1.)
 
-    Blank lines and lines that start with `#` are skipped. Raises one InputError that shows every faulty line.
+    Blank lines and lines that start with `#` are skipped. Raises one InputError that shows every faulty line, and those
+    that name a video of an earlier line with another label.
     """
-    text = f"{_read_text(list_file, 'list file')}\n".encode()
+    text = read_utf8(list_file, "list file") + b"\n"
     numbers = 2 if counted else 1
     lines = _scan(text, numbers, num_classes)
-    faults: list[str] = []
+    faults: dict[int, str] = {}  # by line, from 0
     for place in np.flatnonzero(~lines.listed).tolist():  # those that are not plain
         line = text[lines.starts[place] : lines.ends[place]].decode()
         if not line.strip() or line.startswith("#"):
@@ -90,11 +93,12 @@ def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False, c
         if isinstance(record, VideoRecord):
             lines.put(place, record, text)
         else:
-            faults.append(f"  {list_file}:{place + 1}: {record}: {line.strip()!r}")
+            faults[place] = f"{record}: {shortened(line.strip())!r}"
     records = lines.records(text)
     if len(np.unique(records.labels == UNLABELLED)) == 2:
         # Some have a label, so that the lines without are faulty.
         return read_list(list_file, num_classes, counted=counted)
+    faults |= _contradictions(records, np.flatnonzero(lines.listed))
     if faults:
         raise InputError(_report(list_file, faults, num_classes, counted))
     if not records:
@@ -110,7 +114,7 @@ def read_categories(path: Path) -> list[str]:
     Raises InputError if there is no name, if a line between names is blank (it would shift every later label)
     or if a name stands twice.
     """
-    text = unicodedata.normalize("NFC", _read_text(path, "category file"))
+    text = unicodedata.normalize("NFC", read_text(path, "category file"))
     names = [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
         names.pop()
@@ -156,7 +160,8 @@ def _scan(text: bytes, numbers: int, num_classes: int) -> _Lines:
     """All lines of a text that ends in a newline, at once.
 
     Listed are those that are plain and faultless, of which `_parse` would say the same, slowly. Plain is a path that
-    starts and ends in a visible ASCII character, and behind it so many numbers, each after one space.
+    starts and ends in a visible ASCII character, and behind it so many numbers, each after one space. (A video file's
+    path that ends in a number is not plain: there may be several labels.)
     """
     data = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(data == NEWLINE)
@@ -169,6 +174,10 @@ def _scan(text: bytes, numbers: int, num_classes: int) -> _Lines:
         plain &= is_number & (before > starts)
         values.append(value)
         path_ends = np.where(plain, before, path_ends)
+    if numbers == 1:
+        before = spaces[np.searchsorted(spaces, path_ends) - 1]
+        maybe = np.flatnonzero((before > starts) & (data[before + 1] - ZERO < 10))
+        plain[maybe] &= ~_numbers(data, before[maybe] + 1, path_ends[maybe])[1]
     first, last = data[starts], data[path_ends - 1]
     plain &= (first > SPACE) & (first <= TILDE) & (first != HASH) & (last > SPACE) & (last <= TILDE)
     label, num_frames = values[0], values[-1] if numbers == 2 else np.zeros_like(values[0])
@@ -193,46 +202,108 @@ def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> V
     """The record of one line that ends in so many numbers, or what is wrong with it."""
     fields = line.strip().rsplit(maxsplit=numbers)  # from the right: a path may hold spaces
     whole = [WHOLE_NUMBER.fullmatch(field) is not None for field in fields[1:]]
-    lacks_label = whole in ([], [False]) if numbers == 1 else whole in ([True], [False, True])
-    if unlabelled_too and lacks_label:  # what is split off besides the numbers belongs to the path
+    lacks_label = whole in ([], [False]) if numbers == 1 else whole in ([True], [False, True]) and fields[-1] != "0"
+    if unlabelled_too and lacks_label and not _has_other_separators(line, numbers):
+        # What is split off besides the numbers belongs to the path.
         fields = [*(line.strip().rsplit(maxsplit=1) if numbers == 2 else [line.strip()]), str(UNLABELLED)]
-    if len(fields) < numbers + 1:
-        return f"{len(fields)} field{'s' * (len(fields) > 1)} instead of {numbers + 1}"
-    path, *values = fields
-    if not all(WHOLE_NUMBER.fullmatch(value) for value in values):
-        return "the last two fields are not whole numbers" if numbers == 2 else "the last field is not a whole number"
-    if numbers == 2 and int(values[0]) < 1:
-        return "a video of no frames"
-    if numbers == 2 and int(values[0]) > MOST_FRAMES:
+    if _has_several_labels(line, fields, numbers):
+        return "several labels; a video has one here"
+    if len(fields) < numbers + 1 or not all(WHOLE_NUMBER.fullmatch(value) for value in fields[1:]):
+        return _not_the_form(line, fields, numbers)
+    path, values = fields[0], [int(value[:20]) for value in fields[1:]]  # Python refuses to read thousands of digits
+    if numbers == 2 and values[0] < 1:
+        return f"a video of no frames; {SEVERAL_LABELS}" if shorter_paths(path) else "a video of no frames"
+    if numbers == 2 and values[0] > MOST_FRAMES:
         return f"a video of more than {MOST_FRAMES} frames"
-    label = int(values[-1])
+    label = values[-1]
     if not 0 <= label < num_classes and not (unlabelled_too and label == UNLABELLED):
         return f"label {label} outside 0..{num_classes - 1}"
-    return VideoRecord(path, int(values[0]) if numbers == 2 else 0, label)
+    return VideoRecord(path, values[0] if numbers == 2 else 0, label)
+
+
+def _not_the_form(line: str, fields: Sequence[str], numbers: int) -> str:
+    if _has_other_separators(line, numbers):
+        return "commas or semicolons between the fields instead of spaces"
+    if len(fields) < numbers + 1:
+        return f"{len(fields)} field{'s' * (len(fields) > 1)} instead of {numbers + 1}"
+    return "the last two fields are not whole numbers" if numbers == 2 else "the last field is not a whole number"
+
+
+def _has_other_separators(line: str, numbers: int) -> bool:
+    """As in `walk/v0,8,0`."""
+    found = re.search(rf"\S(?:[\s,;]+[+-]?\d+){{{numbers}}}\s*$", line)
+    return found is not None and not {",", ";"}.isdisjoint(found[0])
+
+
+def _has_several_labels(line: str, fields: Sequence[str], numbers: int) -> bool:
+    """As in `v0 8 3,7`, or of a video file in `v0.mp4 3 7`."""
+    if len(fields) == numbers + 1 and re.fullmatch(r"\d+(?:[,;|/+]\d+)+", fields[-1]):
+        return True
+    return numbers == 1 and re.search(r"\.\w+(?:\s+\d+){2,}\s*$", line) is not None
+
+
+def shorter_paths(path: str) -> list[str]:
+    """The path without one number at its end, without two, and so on, as labels are read for a path's end."""
+    shorter = []
+    while match := re.fullmatch(r"(.*\S)\s+\d+", path):
+        shorter.append(path := match[1])
+    return shorter
+
+
+def _contradictions(records: Records, lines: np.ndarray) -> dict[int, str]:
+    """By line what is said of a video that an earlier line has with another label; `lines` are the records', from 0."""
+    marks = _marks(records)
+    ordered = np.sort(marks)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return {}
+    order = np.argsort(marks, kind="stable")
+    same = marks[order][1:] == marks[order][:-1]
+    faults: dict[int, str] = {}
+    first_of: dict[str, int] = {}
+    for earlier, later in zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True):
+        path, label = records[later].path, records[later].label
+        first = first_of.setdefault(path, earlier)
+        if records[first].path == path and records[first].label != label:
+            faults[int(lines[later])] = (
+                f"label {label}, but line {lines[first] + 1} gives this video label {records[first].label}; a video "
+                f"has one here: {shortened(path)!r}"
+            )
+    return faults
+
+
+def _marks(records: Records) -> np.ndarray:
+    """64 bits of each path, uint64 `(N,)`, equal where paths are and next to never elsewhere."""
+    text = records.text + bytes(8)
+    words = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))  # eight bytes, from every place on
+    within = np.array([(1 << 8 * k) - 1 for k in range(9)], np.uint64)  # the first k of them
+    marks = (records.ends - records.starts).astype(np.uint64)
+    places = np.arange(len(records))
+    starts, ends = records.starts, records.ends
+    while len(places):
+        found = words[starts] & within[np.minimum(ends - starts, 8)]
+        mixed = (marks[places] ^ found) * np.uint64(0x9E3779B97F4A7C15)  # as in MurmurHash: multiply, then fold
+        marks[places] = mixed ^ (mixed >> np.uint64(32))
+        left = starts + 8 < ends
+        places, starts, ends = places[left], starts[left] + 8, ends[left]
+    return marks
 
 
 def _form(counted: bool) -> str:
     return "`path num_frames label`" if counted else "`path label`"
 
 
-def _report(list_file: Path, faults: list[str], num_classes: int, counted: bool) -> str:
+def _report(list_file: Path, faults: dict[int, str], num_classes: int, counted: bool) -> str:
+    shown = sorted(faults.items())[:LISTED_FAULTS]
     lines = [
         f"{list_file} has {len(faults)} faulty line{'s' * (len(faults) > 1)}; expected "
         f"{_form(counted)} with {'num_frames >= 1 and ' * counted}label in 0..{num_classes - 1}:",
-        *faults[:LISTED_FAULTS],
+        *(f"  {list_file}:{place + 1}: {fault}" for place, fault in shown),
     ]
     if len(faults) > LISTED_FAULTS:
         lines.append(f"  and {len(faults) - LISTED_FAULTS} more")
     return "\n".join(lines)
 
 
-def _read_text(path: Path, what: str) -> str:
-    """A UTF-8 file, with or without a byte-order mark; its lines end in `\n` here, whatever they end in there."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"The {what} {path} does not exist.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"The {what} {path} is not UTF-8 text: {error}.") from error
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read: {error.strerror}.") from error
+def shortened(text: str, most: int = 200) -> str:
+    """A text that an error can show."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -229,7 +229,8 @@ def prepare(
         step=step,
         rate=rate,
         frozen_epochs=min(args.lr_steps) if args.follow_pretrain else 0,
-        about=described(args, data, network, folders.name, start) | {"data": fingerprint(data, training_clips.storage)},
+        about=described(args, data, network, folders.name, start)
+        | {"data": fingerprint(data, training_clips.storage, training_clips.records)},
     )
     if start.resumed:
         for difference in differences(start.resumed.training.get("data", {}), run.about["data"]):

@@ -9,7 +9,7 @@ import logging
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,20 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "numpy": np.__version__,
+        **{package: _version(package) for package in ("pillow", "simplejpeg")},  # which decode frames
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if gpus else None,
         "gpus": gpus,
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 class Progress:

@@ -174,7 +174,7 @@ def start(root: Path, asked: int) -> tuple[float, float, float]:
     clips = VideoClips(listed(data, storage, data.train_list), storage, "train", ClipOptions(8))
     loader = train_loader(clips, min(BATCH, len(clips)), workers=1, pin_memory=False)
     validation = listed(data, storage, data.val_list)
-    fingerprint(data, storage)
+    fingerprint(data, storage, clips.records)
     next(iter(loader.sampler))
     assert validation
     seconds, peak = time.perf_counter() - before, sides.memory("VmHWM")

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from ops.data.catalog import DataSource
-from ops.data.decode import FrameError, Pictures
+from ops.data.decode import FrameError, Pictures, say_if_slow
 from ops.data.records import Records, VideoRecord
 from ops.data.storages.checked import Checked, ContentSample
 from ops.data.storages.frames import FrameFolders
@@ -52,7 +52,7 @@ class OfPictures(Storage, Protocol):
 
 
 STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {
-    "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality),
+    "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality, data.first),
     "packed": lambda data, _decoder: PackedFrames(data.root, data.modality),
     "video": lambda data, decoder: VideoFiles(data.root, decoder),
 }
@@ -60,6 +60,8 @@ STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {
 
 def open_storage(data: DataSource, decoder: str = "auto") -> Storage:
     """The storage of a data set; `decoder` is for video files. Raises InputError for a decoder that does not work."""
+    if data.storage != "video":
+        say_if_slow()
     return STORAGES[data.storage](data, decoder)
 
 

@@ -1,5 +1,6 @@
 """Videos as folders of pictures, a file a frame (Flow: a pair of files)."""
 
+import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import torch
 
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images, read_files
+from ops.data.frame_names import few, longest_series
 from ops.data.modalities import MODALITIES, picture_names
-from ops.data.records import Records, VideoRecord, read_list
+from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
 from ops.data.storages.checked import Checked, ContentSample, content_sample
 from ops.errors import InputError
 
@@ -16,9 +18,9 @@ DECODED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays 
 
 
 class FrameFolders:
-    """Folders of frames below `root`; `template` makes a file's name of a frame's number, as '{:05d}.jpg'."""
+    """Folders of frames below `root`; `template` makes a file's name of a number, as '{:05d}.jpg', from `first` on."""
 
-    def __init__(self, root: Path, template: str = "{:05d}.jpg", modality: str = "RGB") -> None:
+    def __init__(self, root: Path, template: str = "{:05d}.jpg", modality: str = "RGB", first: int = 1) -> None:
         if not _numbers_frames(template):
             raise InputError(
                 f"frame template {template!r} gives no name to a frame's number; expected e.g. '{{:05d}}.jpg'"
@@ -26,6 +28,7 @@ class FrameFolders:
         self.root = root
         self.template = template
         self.modality = modality
+        self.first = first
 
     def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path num_frames label`."""
@@ -39,17 +42,20 @@ class FrameFolders:
         """See `OfPictures`."""
         folder = self.root / record.path
         pairs = self.modality == "Flow" and self._in_pairs(folder, numbers[0])
-        return read_files([folder / name for name in picture_names(self.template, numbers, pairs)], grey=pairs)
+        return read_files([folder / name for name in self._picture_names(numbers, pairs)], grey=pairs)
 
     def reason(self, record: VideoRecord, error: FrameError) -> str:
         """See `Storage`."""
-        folder = self.root / record.path
-        if not folder.is_dir():
-            return f"its folder {folder} does not exist"
-        if isinstance(error, MissingFrameError):
-            found = sum(1 for _ in folder.iterdir())
-            return f"{error}; the list promises {record.num_frames} frames, the folder holds {found} files"
-        return str(error)
+        if not isinstance(error, MissingFrameError):
+            return str(error)
+        try:
+            files = [entry.name for entry in os.scandir(self.root / record.path)]
+        except FileNotFoundError:
+            return f"its folder {self.root / record.path} does not exist{self._instead(record.path)}"
+        except OSError as fault:
+            return f"its folder {self.root / record.path} cannot be read ({fault.strerror})"
+        promised = f"the list promises {record.num_frames} frames, the folder holds {len(files)} files"
+        return f"{error}; {promised}: {self._in_there(files)}"
 
     def check(self, record: VideoRecord, decode: bool) -> Checked:
         """See `Storage`."""
@@ -57,11 +63,14 @@ class FrameFolders:
         try:
             files = {entry.name for entry in os.scandir(folder)}
         except OSError as error:
-            return Checked(0, f"its folder {folder} cannot be read ({error.strerror})")
+            instead = self._instead(record.path) if isinstance(error, FileNotFoundError) else ""
+            return Checked(0, f"its folder {folder} cannot be read ({error.strerror}){instead}")
         wanted = self._names(range(1, n + 1), files)
         if missing := [name for names in wanted for name in names if name not in files]:
-            return Checked(n, f"{len(missing)} of its {n} frames are missing, first {folder / missing[0]}")
-        beyond = [name for names in self._names([n + 1], files) for name in names if name in files]
+            lacking = f"{len(missing)} of its {n} frames are missing, first {folder / missing[0]}"
+            return Checked(n, f"{lacking}; the folder holds {self._in_there(files)}")
+        others = [n + 1] if self.first == 0 else [0, n + 1]
+        beyond = [name for names in self._names(others, files) for name in names if name in files]
         remark = f"{folder} holds more than the {n} frames of the list" if beyond else ""
         if decode:
             try:
@@ -85,17 +94,41 @@ class FrameFolders:
 
     def _names(self, numbers: Sequence[int], files: Collection[str]) -> list[list[str]]:
         """The files of each frame; of flow, packed ones if the folder's `files` are."""
-        pairs = self.modality == "Flow" and self.template.format(1) not in files
-        return [picture_names(self.template, [number], pairs) for number in numbers]
+        pairs = self.modality == "Flow" and self.template.format(self.first) not in files
+        return [self._picture_names([number], pairs) for number in numbers]
+
+    def _picture_names(self, numbers: Sequence[int], pairs: bool) -> list[str]:
+        return picture_names(self.template, numbers, pairs, self.first)
 
     def _in_pairs(self, folder: Path, number: int) -> bool:
         """Whether flow is in pairs of files. Raises MissingFrameError if this frame is there in neither form."""
-        (pair, _), (packed,) = (picture_names(self.template, [number], pairs) for pairs in (True, False))
+        (pair, _), (packed,) = (self._picture_names([number], pairs) for pairs in (True, False))
         if (folder / pair).exists():
             return True
         if not (folder / packed).exists():
             raise MissingFrameError(f"{folder / pair}: no such file, nor the packed {packed}")
         return False
+
+    def _in_there(self, files: Collection[str]) -> str:
+        """What a folder holds where frames are missing, and what to say for that to be found."""
+        flow = self.modality == "Flow"
+        series = longest_series(files, flow)
+        if series is None:
+            names = " and ".join(self._picture_names([1], flow))
+            return f"{few(files)}; frames are called like {names}"
+        said = series.settings(self.template, self.first)
+        lines = [f"{'flow_' * flow}{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()]
+        needed = f"; dataset.toml needs the line{'s' * (len(lines) > 1)} {' and '.join(lines)}"
+        return f"{series}{needed if lines else ''}"
+
+    def _instead(self, path: str) -> str:
+        """What there is instead of a video's folder."""
+        if shorter := next((self.root / each for each in shorter_paths(path) if (self.root / each).is_dir()), None):
+            return f", but {shorter} does: {SEVERAL_LABELS}"
+        above = next(parent for parent in (self.root / path).parents if parent.is_dir())
+        with os.scandir(above) as entries:
+            there = few(entry.name for entry in entries)
+        return f"; {above} holds {there}" if there else ""
 
 
 def _numbers_frames(template: str) -> bool:

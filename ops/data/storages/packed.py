@@ -14,7 +14,7 @@ import torch
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import Packed, PackedIndex, Shard
-from ops.data.records import Records, VideoRecord, read_list
+from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
 from ops.data.storages.checked import READ, Checked, ContentSample
 from ops.errors import InputError, is_limit
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 OPEN_SHARDS = 128  # at most, as a process may have some 1,000 files open
 GAP = 1 << 14  # bytes between two frames that are rather read than left out, by one call for both
 CHECKED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
-MEND = "tools/pack_frames.py --verify says what is wrong"
+VERIFY = "tools/pack_frames.py --verify says what is wrong"
 
 
 class PackedFrames:
@@ -93,11 +93,15 @@ class PackedFrames:
     def _find(self, record: VideoRecord) -> Packed:
         if video := self.index.find(record.path):
             return video
-        raise MissingFrameError(f"{record.path} is not in {self.index.file}; tools/pack_frames.py adds what is missing")
+        missing = f"{record.path} is not in {self.index.file}"
+        if shorter := next(filter(self.index.find, shorter_paths(record.path)), ""):
+            raise MissingFrameError(f"{missing}, but {shorter} is: {SEVERAL_LABELS}")
+        raise MissingFrameError(f"{missing}; tools/pack_frames.py adds what is missing")
 
     def _names(self, video: Packed, numbers: Sequence[int]) -> list[str]:
         """What errors call the files of these frames, in the order of `_fetch`."""
-        names = picture_names(self.index.packing.template, numbers, pairs=video.per_frame == 2)
+        packing = self.index.packing
+        names = picture_names(packing.template, numbers, video.per_frame == 2, packing.first)
         return [f"{self.root / video.shard.name}: {video.path}/{name}" for name in names]
 
     def _short(self, video: Packed, number: int) -> str:
@@ -116,7 +120,7 @@ class PackedFrames:
         for place, ((_, size, crc), data) in enumerate(zip(rows, found, strict=True)):
             if len(data) != size or zlib.crc32(data) != crc:
                 name = self._names(video, [numbers[place // video.per_frame]])[place % video.per_frame]
-                raise FrameError(f"{name}: its bytes are not those that were packed; {MEND}")
+                raise FrameError(f"{name}: its bytes are not those that were packed; {VERIFY}")
         return [data for k in range(video.per_frame) for data in found[k :: video.per_frame]]
 
     def _read_rows(self, video: Packed, rows: Sequence[tuple[int, int, int]]) -> Iterator[bytes]:
@@ -144,13 +148,13 @@ class PackedFrames:
             self._open.move_to_end(shard.name)
             return self._open[shard.name]
         if fault := shard.fault(self.root):
-            raise FrameError(f"{self.root / shard.name}: {fault}; {MEND}")
+            raise FrameError(f"{self.root / shard.name}: {fault}; {VERIFY}")
         try:
             descriptor = os.open(self.root / shard.name, os.O_RDONLY)
         except OSError as error:
             if is_limit(error):
                 raise
-            raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {MEND}") from error
+            raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {VERIFY}") from error
         self._open[shard.name] = descriptor
         if len(self._open) > OPEN_SHARDS:
             os.close(self._open.popitem(last=False)[1])

@@ -14,7 +14,7 @@ from typing import IO
 from PIL import Image
 
 from ops.data.parallel import stop_if_told
-from ops.data.videofile import DamageError, frames, upright
+from ops.data.videofile import DamageError, rgb_frames
 
 DAMAGE_NOTE = "damaged.txt"
 LONGEST = 100  # bytes of a name that is taken as it is; file systems have limits from 143 on
@@ -93,8 +93,7 @@ def finished(folder: Path, frame_format: FrameFormat, keep_damaged: bool) -> Out
 
 def upright_frames(video: Path) -> Iterator[Image.Image]:
     """Every frame of a video as an upright RGB image, in order of display. Raises DamageError (see `videofile`)."""
-    for frame in frames(video):
-        yield Image.fromarray(upright(frame))
+    yield from map(Image.fromarray, rgb_frames(video))
 
 
 def save_frame(image: Image.Image, file: Path | IO[bytes], frame_format: FrameFormat) -> None:

@@ -12,6 +12,7 @@ from ops.data.catalog import DataSource
 from ops.data.decode import FrameError
 from ops.data.records import VideoRecord
 from ops.data.storages import Storage
+from ops.data.storages.video import VideoFiles
 
 SAMPLED = 16  # videos whose content is looked at
 MISSING = "missing"
@@ -24,11 +25,15 @@ MEANINGS = {
     "storage": "the storage",
     "content": "frames or videos (a sample of them, byte by byte)",
     "made": "how the frames were made",
+    "decoder": "the decoder of the videos",
 }
 
 
 def fingerprint(data: DataSource, storage: Storage) -> dict[str, str]:
-    """Marks of what a result depends on. `content` is of 16 videos spread over the training list."""
+    """Marks of what a result depends on. `content` is of 16 videos spread over the training list.
+
+    `decoder`, in words, is of video files alone.
+    """
     sample = _sample(data)
     return {
         "classes": _mark("\n".join(data.categories).encode()),
@@ -37,6 +42,7 @@ def fingerprint(data: DataSource, storage: Storage) -> dict[str, str]:
         "storage": data.storage,
         "content": _mark("".join(content_of(storage, record) for record in sample).encode()) if sample else MISSING,
         "made": _settings(data.root),
+        **({"decoder": storage.decoded_by} if isinstance(storage, VideoFiles) else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from collections.abc import Sequence
@@ -101,8 +102,23 @@ def forget_lengths(path: Path) -> Path:
     return path
 
 
+def side_by_side(path: Path, *videos: Path) -> Path:
+    """A file of several video streams."""
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(av.open(str(path), "w"))
+        sources = [stack.enter_context(av.open(str(video))) for video in videos]
+        streams = [container.add_stream_from_template(source.streams.video[0]) for source in sources]
+        for source, stream in zip(sources, streams, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    container.mux(packet)
+    return path
+
+
 def splice(path: Path, *videos: Path, header: int = 0) -> Path:
     """The frames of one video after those of another, as they are; the header is that of number `header`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container, av.open(str(videos[header])) as template:
         stream = container.add_stream_from_template(template.streams.video[0])
         time = 0

@@ -12,14 +12,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
 
 import av
 import numpy as np
 import pytest
 import torch
 from conftest import SHARED
-from made_videos import add_cover, show_by, write_sound, write_video
+from made_videos import add_cover, show_by, splice, write_sound, write_video
+from PIL import Image
 from programs import REPOSITORY, evaluate, train
 
 from ops import names
@@ -31,6 +31,7 @@ from ops.data.fingerprint import differences, fingerprint
 from ops.data.records import VideoRecord
 from ops.data.storages import STORAGES, listed, open_storage
 from ops.data.storages import video as video_storage
+from ops.data.storages.checked import Checked
 from ops.data.storages.video import VideoFiles, choose_decoder
 from ops.data.video_index import index_file, index_videos, read_index
 from ops.errors import InputError
@@ -229,10 +230,9 @@ def test_a_bad_file_behaves_as_a_bad_folder(mine: Path, break_it, words: str) ->
     folder = train(mine, *flags, "--bad_frames=skip", "--store_name=skips")
     out = [f"--result_json={mine / 'r.json'}", "--storage=video", "--bad_frames=skip"]
     evaluate(mine, folder / "skips" / "ckpt.pth", *out)
-    assert (
-        json.loads((mine / "r.json").read_text())["videos"],
-        json.loads((mine / "r.json").read_text())["skipped"],
-    ) == (3, 1)
+    result = json.loads((mine / "r.json").read_text())
+    assert (result["videos"], result["skipped"]) == (3, 1)
+    assert result["data"]["decoder"] == storage.decoded_by  # type: ignore[union-attr]
 
 
 def test_flow_is_not_in_video_files(mine: Path) -> None:
@@ -279,6 +279,21 @@ def test_both_storages_give_the_same_clips(tmp_path: Path) -> None:
             assert (loss < apart).all() or mode == "test"  # nearer than the neighbouring frames of the clip
 
 
+def test_all_agree_on_a_video_of_two_sizes(tmp_path: Path) -> None:
+    """A browser's call: the checker, extraction, and what is read in training."""
+    first = write_video(tmp_path / "1.webm", 12, codec="libvpx")
+    second = write_video(tmp_path / "2.webm", 12, (96, 80), codec="libvpx")
+    record = VideoRecord(splice(tmp_path / "v" / "call.webm", first, second).name, 24, 0)
+    storage = VideoFiles(tmp_path / "v")
+    storage.known = index_videos(tmp_path / "list.txt", tmp_path / "v", [record.path])
+    assert storage.check(record, decode=True) == Checked(24)
+    assert storage.read(record, list(range(1, 25))).shape == (24, 3, 48, 64)
+    assert storage.read(record, [20]).shape == (1, 3, 48, 64)
+    assert vid2img.main(["--videos", str(tmp_path / "v"), "--frames", str(tmp_path / "f"), "-j", "1"]) == 0
+    sizes = [Image.open(file).size for file in (tmp_path / "f" / "call").iterdir()]
+    assert sizes == [(64, 48)] * 24
+
+
 def test_frames_lie_channels_last(mine: Path) -> None:
     data = resolve("demo", mine / "dataset", storage="video")
     storage = open_storage(data, "pyav")
@@ -302,10 +317,12 @@ def test_the_decoder_is_in_fingerprint_and_log(
     mine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = resolve("demo", mine / "dataset", storage="video")
+    storage = open_storage(data)
     with caplog.at_level("INFO"):
-        now = fingerprint(data, open_storage(data))
-    version = ".".join(av.ffmpeg_version_info.split(".")[:2])
-    assert now["decoder"] == f"PyAV, FFmpeg {version}" and f"videos are decoded by {now['decoder']}" in caplog.text
+        listed(data, storage, data.train_list)
+    now, version = fingerprint(data, storage), ".".join(av.ffmpeg_version_info.split(".")[:2])
+    assert now["decoder"] == f"PyAV, FFmpeg {version}"
+    assert f"{data.train_list}: 4 videos, decoded by {now['decoder']}" in caplog.text
     monkeypatch.setattr(video_storage, "torchcodec_fault", lambda: "")
     monkeypatch.setitem(sys.modules, "torchcodec", SimpleNamespace(__version__="0.9", ffmpeg_major_version=7))
     other = fingerprint(data, open_storage(data, "torchcodec"))
@@ -319,15 +336,16 @@ class StandIn:
 
     rotation: float | None = None
     num_frames = 12
-    asked: ClassVar[list[list[int]]] = []
+    width = 64
+    fails = False
 
     def __init__(self, video: Path, **_: object) -> None:
-        self.metadata = SimpleNamespace(rotation=self.rotation, num_frames=self.num_frames)
+        size = {"width": self.width, "height": 48}
+        self.metadata = SimpleNamespace(rotation=self.rotation, num_frames=self.num_frames, **size)
 
     def get_frames_at(self, places: list[int]) -> SimpleNamespace:
-        if self.num_frames < 12:
-            raise RuntimeError("it fails")
-        self.asked.append(places)
+        if self.fails:
+            raise RuntimeError("Could not seek")
         return SimpleNamespace(data=torch.zeros(len(places), 48, 64, 3, dtype=torch.uint8))
 
 
@@ -338,7 +356,8 @@ class StandIn:
         (type("Mirrors", (StandIn,), {"rotation": -0.0}), False),
         (type("Turns", (StandIn,), {"rotation": 90.0}), False),
         (type("Counts", (StandIn,), {"num_frames": 13}), False),
-        (type("Fails", (StandIn,), {"num_frames": 11}), False),
+        (type("Scales", (StandIn,), {"width": 128}), False),
+        (type("Fails", (StandIn,), {"fails": True}), False),
     ],
     ids=lambda decoder: getattr(decoder, "__name__", ""),
 )

@@ -16,6 +16,7 @@ from made_videos import (
     cut_by_edit_list,
     forget_lengths,
     show_by,
+    side_by_side,
     splice,
     state_duration,
     turn,
@@ -100,6 +101,22 @@ def test_frames_by_number_are_those_of_decoding_from_the_start(tmp_path: Path, n
     table = assert_exact(VIDEOS[name](tmp_path))
     seekable = not name.startswith(("AVI", "MPEG-TS", "VP8", "cut by"))
     assert bool(len(table.keys)) == seekable  # neither path is tested under the other's name
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "best"),
+    [
+        ("v.mkv", [(48, 32), (64, 48)], 1),
+        ("v.mkv", [(64, 48), (64, 48)], 0),
+        ("v.mp4", [(48, 32), (64, 48)], 0),  # where the first is marked as the default
+    ],
+)
+def test_of_several_videos_in_a_file_ffmpegs_choice_is_taken(
+    tmp_path: Path, name: str, sizes: list[tuple[int, int]], best: int
+) -> None:
+    videos = [write_video(tmp_path / f"{k}.mp4", 5, size, seed=k) for k, size in enumerate(sizes)]
+    found = all_frames(side_by_side(tmp_path / name, *videos))
+    np.testing.assert_array_equal(found, all_frames(videos[best]))
 
 
 LENGTHS = {"joined": 24, "another size": 24, "cover": 12, "interlaced": 12}

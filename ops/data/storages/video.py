@@ -36,12 +36,12 @@ class VideoFiles:
         self.root = root
         self.decode = choose_decoder(decoder)
         self.decoded_by = version_of(self.decode)
-        logger.info("videos are decoded by %s", self.decoded_by)
         self.known: dict[str, Indexed] = {}
 
     def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path label`. Raises InputError if the list is faulty."""
         videos = read_list(list_file, num_classes, unlabelled_too, counted=False)
+        logger.info("%s: %d videos, decoded by %s", list_file, len(videos), self.decoded_by)
         self.known |= index_videos(list_file, self.root, [video.path for video in videos])
         # An unreadable video stays in the list, and says why when it is asked for.
         counts = (max(1, self.known[video.path].num_frames) for video in videos)
@@ -117,9 +117,10 @@ def decode_torchcodec(video: Path, table: FrameTable, numbers: Sequence[int]) ->
     if len(table.keys):  # of other files (AVI) TorchCodec gives other frames than those of these numbers
         with contextlib.suppress(RuntimeError, ValueError, IndexError):  # PyAV reads it, or says what is wrong
             decoder = VideoDecoder(video, num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
-            # It turns frames as their display matrix says, but does not mirror them.
-            unturned = getattr(decoder.metadata, "rotation", 0) is None
-            if unturned and decoder.metadata.num_frames == table.num_frames:
+            known = decoder.metadata
+            # It turns frames as their display matrix says, but does not mirror them, and scales none.
+            plain = getattr(known, "rotation", 0) is None and (known.width, known.height) == table.size
+            if plain and known.num_frames == table.num_frames:
                 return decoder.get_frames_at([number - 1 for number in numbers]).data
     return decode_pyav(video, table, numbers)
 

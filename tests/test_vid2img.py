@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from conftest import SHARED
-from made_videos import turn
+from made_videos import replace_video, turn, write_video
 from PIL import Image
 from programs import python
 
@@ -225,23 +225,13 @@ def test_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(p.name for p in (tmp_path / "f" / "a").iterdir()) == ["one", "two"]
 
 
-def replace_video(video: Path, frames: int, *, keep_times: bool) -> None:
-    """Another video, of another number of frames, in the place of one: of the same name and size."""
-    before, other = video.stat(), make_video(video.with_name(f"other{video.suffix}"), frames)
-    with other.open("ab") as file:
-        file.write(bytes(before.st_size - other.stat().st_size))
-    if keep_times:
-        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
-    other.replace(video)
-
-
 @pytest.mark.parametrize("keep_times", [False, True])
 def test_a_replaced_video_is_extracted_anew(
     tmp_path: Path, keep_times: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, frames = tmp_path / "v", tmp_path / "f"
     for name in ("one", "two"):
-        make_video(videos / "c" / f"{name}.mp4", 9)
+        write_video(videos / "c" / f"{name}.mp4", 9)
     assert tool(videos, frames, "--list", tmp_path / "l.txt") == 0
     kept = (frames / "c" / "two" / "00001.jpg").stat().st_mtime_ns
     replace_video(videos / "c" / "one.mp4", 4, keep_times=keep_times)

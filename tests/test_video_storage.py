@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
-from made_videos import add_cover, show_by, splice, write_sound, write_video
+from made_videos import add_cover, replace_video, show_by, splice, write_sound, write_video
 from PIL import Image
 from programs import REPOSITORY, evaluate, train
 
@@ -122,26 +122,13 @@ def test_a_video_that_changed_is_refused_until_it_is_counted_anew(mine: Path) ->
     assert listed(data, open_storage(data), data.train_list)[0].num_frames == 40
 
 
-def replace_video(video: Path, frames: int, keep_times: bool) -> None:
-    """Another video, of another number of frames, in the place of one: of the same name and size."""
-    before = video.stat()
-    other = write_video(video.with_name("other.mp4"), frames, seed=9)
-    size = max(before.st_size, other.stat().st_size)
-    assert before.st_size == size, "the first must be the longer one"
-    with other.open("ab") as file:
-        file.write(bytes(size - other.stat().st_size))
-    if keep_times:
-        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
-    other.replace(video)
-
-
 @pytest.mark.parametrize("keep_times", [False, True], ids=["other time", "same time"])
 def test_a_video_replaced_by_one_of_the_same_size_is_counted_anew(tmp_path: Path, keep_times: bool) -> None:
     list_file, video = tmp_path / "list.txt", write_video(tmp_path / "v.mp4", 30)
     storage = VideoFiles(tmp_path)
     storage.known = index_videos(list_file, tmp_path, ["v.mp4"])
     assert storage.known["v.mp4"].num_frames == 30
-    replace_video(video, 12, keep_times)
+    replace_video(video, 12, keep_times=keep_times)
     with pytest.raises(FrameError, match="changed since"):
         storage.read(VideoRecord("v.mp4", 30, 0), [1])
     assert index_videos(list_file, tmp_path, ["v.mp4"])["v.mp4"].num_frames == 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import struct
@@ -114,17 +113,18 @@ def forget_lengths(path: Path) -> Path:
     return path
 
 
-def side_by_side(path: Path, *videos: Path) -> Path:
-    """A file of several video streams."""
-    with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(path), "w"))
-        sources = [stack.enter_context(av.open(str(video))) for video in videos]
-        streams = [container.add_stream_from_template(source.streams.video[0]) for source in sources]
-        for source, stream in zip(sources, streams, strict=True):
-            for packet in source.demux(video=0):
-                if packet.size:
-                    packet.stream = stream
-                    container.mux(packet)
+def write_side_by_side(path: Path, *sizes: tuple[int, int]) -> Path:
+    """Several video streams in a file, of three grey frames each; the first of level 60, the second 120 and so on."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=25) for _ in sizes]
+        for stream, (width, height) in zip(streams, sizes, strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(3):
+            for number, (stream, (width, height)) in enumerate(zip(streams, sizes, strict=True), start=1):
+                grey = np.full((height, width, 3), 60 * number, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24")))
+        for stream in streams:
+            container.mux(stream.encode())
     return path
 
 

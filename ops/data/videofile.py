@@ -102,7 +102,9 @@ def opened(video: Path) -> Iterator[tuple[Any, Any]]:
     """The open container and its video stream, decoding on one thread. Raises DamageError."""
     try:
         # An absolute path, because "a:b.mp4" would be taken for a protocol; tags may be in any encoding.
-        with av.open(str(video.absolute()), metadata_errors="replace", options=CONTAINER_OPTIONS) as container:
+        with av.open(
+            str(video.absolute()), metadata_errors="replace", container_options=CONTAINER_OPTIONS
+        ) as container:
             stream = _chosen(container.streams.video)
             context = stream.codec_context
             if context is None:

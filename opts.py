@@ -229,7 +229,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--root_path", metavar="DIR", help="folder of frames or videos, instead of the data set's own")
     storage = f"{', '.join(names.STORAGES)}: folders of frames, these packed, or video files"
     data.add_argument("--storage", help=f"{storage} (default: as dataset.toml says, frames)")
-    data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)}")
+    data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)} (auto: pyav)")
     where = "where JPEG frames are decoded: cpu, by the loader's processes, or cuda, by nvJPEG; frames differ a little"
     data.add_argument("--decode_device", default="cpu", help=f"{where} (cpu)")
     data.add_argument("--bad_frames", default="error", help="a video that can't be read: error, or skip and count it")

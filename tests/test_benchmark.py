@@ -18,7 +18,7 @@ from PIL import Image
 from archs.backbone import InputConvention
 from ops.data.clips import ClipMode, ClipOptions, Sample, VideoClips
 from ops.data.storages.frames import FrameFolders
-from ops.data.videofile import frames, scan, upright
+from ops.data.videofile import rgb_frames, scan
 from ops.errors import InputError
 from ops.model.input_stage import InputStage
 from tools import benchmark, performance_page
@@ -44,7 +44,7 @@ def test_rows_of_decoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_opponents_give_the_same_frames(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", 30, g="10")
-    expected = [upright(frame) for frame in frames(video)]
+    expected = list(rgb_frames(video))
     found = decode.decode_all(video, scan(video), [3, 30])
     np.testing.assert_array_equal(np.asarray(found), np.stack([expected[2], expected[29]]))
     decode.keyed(video, tmp_path / "keyed.mp4")

@@ -162,6 +162,19 @@ def test_a_long_name(tmp_path: Path) -> None:
     assert len(list((tmp_path / "flow" / ("x" * 250)).iterdir())) == 4
 
 
+def test_flow_of_other_frames_than_before_is_made_anew(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames, flow = data / "demo" / "frames", data / "flow"
+    for folder in ("a b", "c"):
+        shutil.rmtree(frames / folder)
+    flags = ("--frames", frames, "--flow", flow, "--method", "dis")
+    for pictures, right in ((moving(3, right=4, down=0), 4), (moving(3, right=4, down=0)[::-1], -4)):
+        shutil.rmtree(frames / "d")
+        write_frames(frames / "d", pictures)
+        assert extract(*flags) == 0
+        assert values(flow / "d", 1)[0] == pytest.approx(right, abs=0.3)
+    assert extract(*flags) == 0 and "1 of 1 videos were done before" in capsys.readouterr().err
+
+
 def test_a_damaged_frame_leaves_nothing_behind_and_the_others_go_on(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

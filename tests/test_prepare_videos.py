@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_videos import write_sound, write_video
+from made_videos import replace_video, write_sound, write_video
 from PIL import Image
 from programs import REPOSITORY, evaluate, train
 
@@ -24,6 +24,7 @@ from ops.data import video_index
 from ops.data.catalog import resolve
 from ops.data.parallel import in_parallel
 from ops.data.records import read_categories
+from ops.data.storages import listed, open_storage
 from ops.errors import InputError
 from opts import training_options
 from tools import prepare_videos
@@ -48,6 +49,20 @@ def fill(root: Path, per_class: int = 5) -> Path:
         for i in range(per_class):
             write_video(root / "videos" / label / f"{names[i]}.mp4", 4 + i, seed=10 * k + i)
     return root
+
+
+@pytest.mark.parametrize("storage", ["frames", "video"])
+def test_a_video_replaced_by_one_of_the_same_size_is_taken_in(tmp_path: Path, storage: str) -> None:
+    root = fill(tmp_path, per_class=2)
+    video = write_video(root / "videos" / "waving hand" / "long.mp4", 20)
+    assert prepare(root, "--storage", storage) == 0
+    replace_video(video, 7)
+    assert prepare(root, "--storage", storage) == 0
+    data = resolve("mine", root / "dataset", storage=storage)
+    records = [r for file in (data.train_list, data.val_list) for r in listed(data, open_storage(data), file)]
+    assert [r.num_frames for r in records if r.path.startswith("waving hand/long")] == [7]
+    if storage == "frames":
+        assert len(list((data.root / "waving hand" / "long").iterdir())) == 7
 
 
 def lines(root: Path, name: str) -> list[str]:

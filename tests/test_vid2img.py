@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from conftest import SHARED
-from made_videos import turn
+from made_videos import replace_video, turn, write_video
 from PIL import Image
 from programs import python
 
@@ -91,6 +91,7 @@ def test_every_frame_once_and_in_order(tmp_path: Path) -> None:
         assert brightness(folder / f"{k + 1:05d}.jpg") == pytest.approx(20 + 10 * k, abs=4)
     settings = json.loads((tmp_path / "f" / "extraction.json").read_text())
     assert settings["videos"] == str(tmp_path / "v") and settings["short_side"] == 256
+    assert settings["made_with"] == f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,23 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     image = np.asarray(Image.open(tmp_path / "f" / "phone" / "00001.jpg").convert("L"))
     assert image.shape == (SIZE[0], SIZE[1])
     assert image[:20, -20:].mean() > 240 and image[:20, :15].mean() < 40  # upper left went to the upper right
+
+
+@pytest.mark.skipif(not (SHARED / "cases").is_dir(), reason="the odd videos are not beside the repository")
+def test_odd_videos(tmp_path: Path) -> None:
+    """All their frames, of one size each, as FFmpeg's command line gives them."""
+    assert tool(SHARED / "cases", tmp_path / "f", "--list", tmp_path / "l.txt", "-j", "2") == 0
+    counts = {line.split()[0]: int(line.split()[1]) for line in (tmp_path / "l.txt").read_text().splitlines()}
+    expected = {"cover_first": 25, "duration_by_clock": 10, "size_changes": 24, "two_captures": 24, "matrix_hflip": 6}
+    assert expected.items() <= counts.items()
+    for name in expected:
+        sizes = {Image.open(file).size for file in (tmp_path / "f" / name).iterdir()}
+        assert len(sizes) == 1, name
+    plain, mirrored = (
+        np.asarray(Image.open(tmp_path / "f" / f"matrix_{name}" / "00003.jpg")).astype(int)
+        for name in ("transpose", "hflip")
+    )
+    assert plain.shape == (64, 48, 3) and mirrored.shape == (48, 64, 3)
 
 
 def test_list_of_class_folders(tmp_path: Path) -> None:
@@ -205,6 +223,49 @@ def test_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "l.txt").read_text() == "a/one 3 0\na/two 3 0\n"
     assert (tmp_path / "f" / "a" / "one" / "00001.jpg").stat().st_mtime_ns == first
     assert sorted(p.name for p in (tmp_path / "f" / "a").iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+def test_a_replaced_video_is_extracted_anew(
+    tmp_path: Path, keep_times: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, frames = tmp_path / "v", tmp_path / "f"
+    for name in ("one", "two"):
+        write_video(videos / "c" / f"{name}.mp4", 9)
+    assert tool(videos, frames, "--list", tmp_path / "l.txt") == 0
+    kept = (frames / "c" / "two" / "00001.jpg").stat().st_mtime_ns
+    replace_video(videos / "c" / "one.mp4", 4, keep_times=keep_times)
+    for _ in range(2):
+        assert tool(videos, frames, "--list", tmp_path / "l.txt") == 0
+        assert (tmp_path / "l.txt").read_text() == "c/one 4 0\nc/two 9 0\n"
+    said = capsys.readouterr().err
+    assert said.count("1 videos are other files than before") == 1 and "2 of 2 videos were done before" in said
+    assert len(list((frames / "c" / "one").iterdir())) == 4
+    assert (frames / "c" / "two" / "00001.jpg").stat().st_mtime_ns == kept
+
+
+def test_a_replacement_that_cannot_be_read_takes_nothing_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = make_video(tmp_path / "v" / "one.mp4", 5)
+    assert tool(tmp_path / "v", tmp_path / "f") == 0
+    video.write_text("a placeholder")
+    for _ in range(2):
+        assert tool(tmp_path / "v", tmp_path / "f", "--list", tmp_path / "l.txt") == 1
+        assert len(list((tmp_path / "f" / "one").iterdir())) == 5 and not (tmp_path / "l.txt").exists()
+    assert "other files than before" in capsys.readouterr().err
+
+
+def test_what_only_has_other_times_or_says_nothing_is_left_alone(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "v" / "one.mp4", 9)
+    assert tool(tmp_path / "v", tmp_path / "f") == 0
+    first = tmp_path / "f" / "one" / "00001.jpg"
+    os.utime(video)
+    for content in (first.read_bytes(), (tmp_path / "f" / "one" / "00002.jpg").read_bytes()):  # an earlier version's
+        first.write_bytes(content)
+        written = first.stat().st_mtime_ns
+        assert tool(tmp_path / "v", tmp_path / "f") == 0
+        assert first.stat().st_mtime_ns == written
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:

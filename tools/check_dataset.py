@@ -41,7 +41,7 @@ from ops.data.fingerprint import MISSING, content_of, fingerprint
 from ops.data.parallel import in_parallel, stop_if_told
 from ops.data.records import UNLABELLED, Records, VideoRecord
 from ops.data.sampling import val_indices
-from ops.data.storages import STORAGES, Storage, listed
+from ops.data.storages import Storage, listed, open_storage
 from ops.data.storages.checked import Checked
 from ops.data.storages.video import VideoFiles
 from ops.errors import InputError, reported
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, args.storage)
     folder = args.report or Path("report") / f"check_{args.dataset}"
     check_writable([folder / "report.txt"])
-    storage = VideoFiles(data.root, "pyav", anew=True) if data.storage == "video" else STORAGES[data.storage](data, "")
+    storage = open_storage(data, "pyav")
     report = Report()
     for name, file in (("train", data.train_list), ("val", data.val_list), ("test", data.test_list)):
         if name != "test" or file.is_file():

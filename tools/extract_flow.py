@@ -15,9 +15,9 @@ modules); dis (Kroeger et al. 2016) is many times faster and coarser. Frames are
 
 Interruption and damage. A folder is filled under the name .<name>.partial and renamed when complete; the same
 command again continues. flow.json keeps the settings and the folder of the videos or frames; others are refused in the
-same place. A video that cannot be read, or has one frame only, is reported and leaves nothing behind; the others go
-on, and the exit status is 1. What is no video, or no frame, is counted. One extraction at a time works in a
-folder; another is refused.
+same place. Where another file has taken the place of a video or of its first frame, the flow is made anew. A video
+that cannot be read, or has one frame only, is reported and leaves nothing behind; the others go on, and the exit
+status is 1. What is no video, or no frame, is counted. One extraction at a time works in a folder; another is refused.
 
 Exit status: 0 all complete, 1 some failed, 2 wrong input, 130 interrupted.
 """
@@ -58,7 +58,16 @@ from ops.locks import claimed
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import name_fault, numbered, plan_jobs, read_settings
 from tools.video_folders import PassedOver, find_videos
-from tools.video_frames import DISK_FAULTS, Outcome, partial_folder, scale_down, upright_frames
+from tools.video_frames import (
+    DISK_FAULTS,
+    Outcome,
+    made_of,
+    partial_folder,
+    put_in_place,
+    scale_down,
+    source_note,
+    upright_frames,
+)
 
 METHODS, FORMS = ("tvl1", "dis"), ("pairs", "packed")
 SETTINGS_FILE = "flow.json"
@@ -250,12 +259,17 @@ def note_settings(flow: Path, wanted: dict[str, object], jobs: Sequence[Job]) ->
     write_text(file, json.dumps({**present, **wanted}, indent=2) + "\n")
 
 
+def source_file(job: Job) -> Path:
+    """The file that stands for all: the video, or the first frame."""
+    return job.source / TEMPLATE.format(1) if job.frames else job.source
+
+
 def finished(job: Job, settings: Settings) -> Outcome | None:
-    """The outcome of an earlier run, or None if the flow is still to be made."""
-    if not job.folder.is_dir():
+    """The outcome of an earlier run, or None if the flow is still to be made, or was made of others than these."""
+    prefixes = FLOW_PREFIXES if settings.form == "pairs" else ("",)
+    if not (job.folder.is_dir() and made_of(job.folder / f"{prefixes[0]}{TEMPLATE.format(1)}", source_file(job))):
         return None
     names = {path.name for path in job.folder.iterdir()}
-    prefixes = FLOW_PREFIXES if settings.form == "pairs" else ("",)
     count = len(names) // len(prefixes)
     expected = {prefix + TEMPLATE.format(k) for k in range(1, count + 1) for prefix in prefixes}
     if names != expected or not names or job.frames not in (0, count + 1):
@@ -268,6 +282,7 @@ def extract(job: Job, settings: Settings) -> Outcome:
     work, motion = partial_folder(job.folder), optical_flow(settings.method)
     count, before = -1, None
     try:
+        note = source_note(source_file(job))
         work.mkdir(parents=True)
         for frame in grey_frames(job, settings.short_side):
             stop_if_told()
@@ -275,11 +290,11 @@ def extract(job: Job, settings: Settings) -> Outcome:
             if before is not None:
                 if before.shape != frame.shape:
                     return Outcome(error=f"frame {count + 1} has another size than the one before")
-                save(work, count, motion(before, frame), settings)
+                save(work, count, motion(before, frame), settings, note * (count == 1))
             before = frame
         if count < 1:
             return Outcome(error="it has one frame only, and so no flow")
-        work.replace(job.folder)
+        put_in_place(work, job.folder)
         return Outcome(count)
     except (DamageError, OSError, ValueError, RuntimeError, MemoryError) as fault:
         if isinstance(fault, OSError) and fault.errno in DISK_FAULTS:
@@ -319,17 +334,18 @@ def optical_flow(method: str) -> Flow:
     return lambda before, after: algorithm.calc(before, after, None)
 
 
-def save(folder: Path, number: int, motion: np.ndarray, settings: Settings) -> None:
-    """Writes one flow `(H, W, 2)` in pixels as grey values."""
+def save(folder: Path, number: int, motion: np.ndarray, settings: Settings, note: str = "") -> None:
+    """Writes one flow `(H, W, 2)` in pixels as grey values, with a comment."""
+    look: dict[str, Any] = {"format": "JPEG", "quality": settings.quality, "comment": note}
     levels = np.clip(np.round(127.5 + motion * (127.5 / settings.bound) + 1e-4), 0, 255).astype(np.uint8)
     if settings.form == "pairs":
         for axis, prefix in enumerate(FLOW_PREFIXES):
             file = folder / (prefix + TEMPLATE.format(number))
-            Image.fromarray(levels[..., axis]).save(file, format="JPEG", quality=settings.quality)
+            Image.fromarray(levels[..., axis]).save(file, **look)
     else:
         packed = np.concatenate((levels, np.full_like(levels[..., :1], 128)), axis=2)
         # Without subsampling of the colours, which are not colours here.
-        Image.fromarray(packed).save(folder / TEMPLATE.format(number), "JPEG", quality=settings.quality, subsampling=0)
+        Image.fromarray(packed).save(folder / TEMPLATE.format(number), subsampling=0, **look)
 
 
 def finish(outcomes: dict[Job, Outcome]) -> int:

@@ -365,13 +365,13 @@ def earlier_root(folder: Path, before: Before) -> Path | None:
 
 
 def is_same(video: Video, folder: Path, root: Path, old: Path, index: Mapping[str, Indexed]) -> bool:
-    """Whether a video is the one of before: by its frames, by its size in the index, or by what still lies in `old`."""
+    """Whether a video is the one of before: by its frames, by what the index keeps, or by what still lies in `old`."""
     frames = folder / "frames"
     job, settings = Job(root / video.path, frames / video.stem, video.stem), read_settings(frames / SETTINGS_FILE)
     if settings and job.folder.is_dir():
         return shows(job, FrameFormat(*(settings[key] for key in ("short_side", "quality", "template"))))
     if video.path in index:
-        return job.video.is_file() and job.video.stat().st_size == index[video.path].size
+        return job.video.is_file() and index[video.path].state.today(job.video) is not None
     return (old / video.path).is_file() and filecmp.cmp(old / video.path, job.video)
 
 
@@ -463,7 +463,7 @@ def index_video_files(
     for split in SPLITS:
         paths = [video.path for video in videos if video.split == split]
         if paths:
-            known |= index_videos(folder / f"{split}_videos.txt", root, paths, anew=True, jobs=args.jobs)
+            known |= index_videos(folder / f"{split}_videos.txt", root, paths, args.jobs)
     failed = [f"{path}: {with_reason(path, entry.fault)}" for path, entry in known.items() if not entry.table]
     if failed:
         print(f"failed: {len(failed)}", *failed, sep="\n  ", file=sys.stderr)

@@ -18,8 +18,8 @@ contain spaces: read a line from its right end.
 Interruption. A folder is filled under the name .<name>.partial and renamed when complete: whatever has its
 final name is whole. The same command again continues. extraction.json in --frames keeps the settings; other
 settings, or other videos, are refused in the same place (videos that only moved are recognised by their frames).
-To renew one folder (a repaired video), remove it. One extraction at a time works in --frames; another
-is refused.
+A video whose file another one has taken the place of (a repaired video) is extracted anew: a comment in the first
+frame keeps the file's size and a checksum of both ends. One extraction at a time works in --frames; another is refused.
 
 Damage. A video that cannot be read to its end is reported and leaves nothing behind; the others go on, and
 the exit status is 1. --keep_damaged keeps the frames before the damage and says so, in damaged.txt beside
@@ -165,10 +165,12 @@ def extract_jobs(
     outcomes = {job: Outcome(error=fault) for job in jobs if (fault := name_fault(job.folder, frame_format.template))}
     possible = [job for job in jobs if job not in outcomes]
     prepare_output(frames, root, frame_format, possible, remedy, overwrite)
-    before = {job: done for job in possible if (done := finished(job.folder, frame_format, keep_damaged))}
+    before = {job: done for job in possible if (done := finished(job.video, job.folder, frame_format, keep_damaged))}
     outcomes |= before
     if before:
         print(f"{len(before)} of {len(jobs)} videos were done before", file=sys.stderr)
+    if replaced := [job for job in possible if job not in before and job.folder.is_dir()]:
+        print(f"{len(replaced)} videos are other files than before, as {replaced[0].video}", file=sys.stderr)
     work = partial(extract_job, frame_format=frame_format, keep_damaged=keep_damaged)
     with closing(in_parallel(work, [job for job in jobs if job not in outcomes], processes)) as made:
         for job, outcome in made:
@@ -297,7 +299,8 @@ def prepare_output(
         if overwrite and job.folder.is_dir():
             shutil.rmtree(job.folder)
     if overwrite or not present:
-        write_text(file, json.dumps({**wanted, "made_with": f"PyAV {av.__version__}"}, indent=2) + "\n")
+        made_with = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+        write_text(file, json.dumps({**wanted, "made_with": made_with}, indent=2) + "\n")
 
 
 def refuse_to_mix(frames: Path, jobs: Sequence[Job]) -> None:
@@ -322,8 +325,10 @@ def other_videos(frames: Path, jobs: Sequence[Job], frame_format: FrameFormat) -
 
 def shows(job: Job, frame_format: FrameFormat) -> bool:
     """Whether a folder of frames is a video's: as many of them, and the first as extraction makes it."""
-    done = finished(job.folder, frame_format, keep_damaged=True)
-    if done is None or done.error:
+    done = finished(job.video, job.folder, frame_format, keep_damaged=True)
+    if done is None:
+        return False
+    if done.error:
         return True  # that is another fault, of which is said what it is
     anew = io.BytesIO()
     try:

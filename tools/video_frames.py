@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from typing import IO
 
 from PIL import Image
 
+from ops.data.filestate import FileState
 from ops.data.parallel import stop_if_told
-from ops.data.videofile import DamageError, frames, upright
+from ops.data.videofile import DamageError, rgb_frames
 
 DAMAGE_NOTE = "damaged.txt"
 LONGEST = 100  # bytes of a name that is taken as it is; file systems have limits from 143 on
+SOURCE_NOTE = "made of {} bytes, ends {:08x}"  # the comment in the first picture of a folder; of a file's state
+NOTED = re.compile(rb"made of (\d+) bytes, ends ([0-9a-f]{8})")
+HEAD = 4096  # bytes: a picture's comment lies in its first ones
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no use going on with other videos
 
 
@@ -47,7 +52,7 @@ def partial_folder(folder: Path) -> Path:
 
 
 def extract(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: bool = False) -> Outcome:
-    """Make a video's folder of frames: complete under its final name, or not at all.
+    """Make a video's folder of frames: complete under its final name, or not at all; an earlier one is replaced.
 
     `keep_damaged` keeps the frames before a damage and notes it in `damaged.txt` beside them. Raises OSError if
     the disk is full or read-only; any other fault is in the outcome.
@@ -55,18 +60,20 @@ def extract(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: 
     partial = partial_folder(folder)
     count, damage = 0, ""
     try:
+        note = source_note(video)
         partial.mkdir(parents=True)
         try:
             for image in upright_frames(video):
                 stop_if_told()
                 count += 1
-                save_frame(image, partial / frame_format.template.format(count), frame_format)
+                save_frame(image, partial / frame_format.template.format(count), frame_format, note)
+                note = ""
         except DamageError as fault:
             damage = str(fault)
             if not (keep_damaged and count):
                 return Outcome(error=damage)
             (partial / DAMAGE_NOTE).write_text(damage + "\n", encoding="utf-8")
-        partial.replace(folder)
+        put_in_place(partial, folder)
         return Outcome(count, damage=damage)
     except (OSError, ValueError, RuntimeError, MemoryError) as fault:
         if isinstance(fault, OSError) and fault.errno in DISK_FAULTS:
@@ -76,9 +83,9 @@ def extract(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: 
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def finished(folder: Path, frame_format: FrameFormat, keep_damaged: bool) -> Outcome | None:
-    """The outcome of an earlier run, or None if the video is still to be done."""
-    if not folder.is_dir():
+def finished(video: Path, folder: Path, frame_format: FrameFormat, keep_damaged: bool) -> Outcome | None:
+    """The outcome of an earlier run, or None if the video is still to be done, or was another file then."""
+    if not (folder.is_dir() and made_of(folder / frame_format.template.format(1), video)):
         return None
     names = {path.name for path in folder.iterdir()}
     damage = (folder / DAMAGE_NOTE).read_text(encoding="utf-8").strip() if DAMAGE_NOTE in names else ""
@@ -91,16 +98,41 @@ def finished(folder: Path, frame_format: FrameFormat, keep_damaged: bool) -> Out
     return Outcome(count, damage=damage)
 
 
+def source_note(source: Path) -> str:
+    """What the first picture of a folder says of the file that the folder is made of. Raises OSError."""
+    state = FileState.of(source)
+    return SOURCE_NOTE.format(state.size, state.ends)
+
+
+def made_of(picture: Path, source: Path) -> bool:
+    """Whether what a folder's first picture says of the file that it was made of is true of this file.
+
+    True, too, where it says nothing (as those of other programs), and where one of the two cannot be read.
+    """
+    try:
+        with picture.open("rb") as opened:
+            said = NOTED.search(opened.read(HEAD))
+        return not said or FileState(int(said[1]), ends=int(said[2], 16)).today(source) is not None
+    except OSError:
+        return True
+
+
+def put_in_place(made: Path, folder: Path) -> None:
+    """Gives a folder its final name, instead of one that was made of another file."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    made.replace(folder)
+
+
 def upright_frames(video: Path) -> Iterator[Image.Image]:
     """Every frame of a video as an upright RGB image, in order of display. Raises DamageError (see `videofile`)."""
-    for frame in frames(video):
-        yield Image.fromarray(upright(frame))
+    yield from map(Image.fromarray, rgb_frames(video))
 
 
-def save_frame(image: Image.Image, file: Path | IO[bytes], frame_format: FrameFormat) -> None:
-    """Writes a frame as the JPEG file that it is in a folder of frames."""
+def save_frame(image: Image.Image, file: Path | IO[bytes], frame_format: FrameFormat, note: str = "") -> None:
+    """Writes a frame as the JPEG file that it is in a folder of frames, with a comment in it."""
     small = scale_down(image, frame_format.short_side)
-    small.save(file, format="JPEG", quality=frame_format.quality, subsampling="4:2:0")
+    small.save(file, format="JPEG", quality=frame_format.quality, subsampling="4:2:0", comment=note)
 
 
 def scale_down(image: Image.Image, short_side: int) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ops.data.catalog import DataSource
 from ops.data.records import VideoRecord, read_list
 from ops.data.storages import Storage
+from ops.data.storages.video import VideoFiles
 from ops.errors import InputError
 
 SAMPLED = 16  # videos whose content is looked at
@@ -24,13 +25,15 @@ MEANINGS = {
     "storage": "the storage",
     "content": "frames or videos (a sample of them, byte by byte)",
     "made": "how the frames were made",
+    "decoder": "the decoder of the videos",
 }
 
 
 def fingerprint(data: DataSource, storage: Storage, train: Sequence[VideoRecord] | None = None) -> dict[str, str]:
     """Marks of what a result depends on. `content` is of 16 videos spread over the training list.
 
-    `train`: the videos of that list, where it has been read. Where it cannot be, there is no `content`.
+    `train`: the videos of that list, where it has been read. Where it cannot be, there is no `content`. `decoder`, in
+    words, is of video files alone.
     """
     sample = _sample(data, train)
     return {
@@ -40,6 +43,7 @@ def fingerprint(data: DataSource, storage: Storage, train: Sequence[VideoRecord]
         "storage": data.storage,
         "content": _mark("".join(content_of(storage, record) for record in sample).encode()) if sample else MISSING,
         "made": _settings(data.root),
+        **({"decoder": storage.decoded_by} if isinstance(storage, VideoFiles) else {}),
     }
 
 

@@ -1,7 +1,8 @@
 """One video file: how its frames are numbered, all of them in order, and some of them by number.
 
 Frames are numbered from 1 in the order in which decoding from the start shows them; `tools/vid2img.py` numbers its
-pictures so, and picking frames by number gives the very same pixels. Untrusted files: only known containers are
+pictures so, and picking frames by number gives the very same pixels. FFmpeg's command line is the measure of which
+stream it is, which frames there are and what they look like (`upright`). Untrusted files: only known containers are
 opened, nothing but the file itself is read, and a frame larger than MAX_PIXELS is refused before it is decoded.
 """
 
@@ -11,11 +12,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, pairwise, tee, zip_longest
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
+
+from ops.data.containers import cut_off
+from ops.data.upright import Size, Upright
 
 EXTENSIONS = frozenset(
     ".264 .265 .3g2 .3gp .asf .avi .divx .f4v .flv .h264 .h265 .hevc .m1v .m2p .m2t .m2ts .m2v .m4v .mj2 .mk3d .mkv"
@@ -29,8 +35,13 @@ CONTAINER_OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file
 # Where a packet's time is its frame's time, so that the frames can be numbered without decoding them.
 TIMED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg"}
-# Decoders that can be told, before each packet, to leave out a frame that no other frame needs.
+# Decoders that can be told, before each packet, to leave out a frame that no other frame needs. Of these codecs, too,
+# the frames' size is known once a file is open; of the others only the first frame tells it.
 SKIPPING_CODECS = {"h264", "hevc"}
+# Containers whose header states a duration. Of others FFmpeg takes it from the last timestamps, or guesses.
+STATING_CONTAINERS = {*TIMED_CONTAINERS, "avi", "flv", "asf"}
+DEFAULT_WORTH = 5_000_000  # pixels: how much FFmpeg's choice of a stream favours the one marked as the default
+LEAP = 1.0  # seconds from one packet to the next: more, or any way back, is where captures were joined
 
 
 def video_names(paths: Sequence[str]) -> list[str]:
@@ -57,20 +68,22 @@ class FrameTable:
 
     first: the first frame's time. steps: from each frame to the next, int64 `(num_frames - 1,)`, or `(1,)` where all
     are alike, so that the tables of a million videos fit into memory. keys: the key frames' places, int64; none where
-    the file's times cannot be trusted: there frames are counted from the start.
+    the file's times cannot be trusted: there frames are counted from the start. size: of the first frame as it is
+    decoded, before it is turned; `(0, 0)` where frames are counted.
     """
 
     num_frames: int
     first: int
     steps: np.ndarray
     keys: np.ndarray
+    size: Size = (0, 0)
 
     @classmethod
-    def of(cls, times: np.ndarray, keys: np.ndarray) -> FrameTable:
+    def of(cls, times: np.ndarray, keys: np.ndarray, size: Size) -> FrameTable:
         """From all frames' times, which rise."""
         steps = np.diff(times)
         alike = len(steps) > 0 and (steps == steps[0]).all()
-        return cls(len(times), int(times[0]), steps[:1] if alike else steps, keys)
+        return cls(len(times), int(times[0]), steps[:1] if alike else steps, keys, size)
 
     @classmethod
     def untimed(cls, num_frames: int) -> FrameTable:
@@ -86,13 +99,13 @@ class FrameTable:
 
 @contextmanager
 def opened(video: Path) -> Iterator[tuple[Any, Any]]:
-    """The open container and its first video stream, decoding on one thread. Raises DamageError."""
+    """The open container and its video stream, decoding on one thread. Raises DamageError."""
     try:
         # An absolute path, because "a:b.mp4" would be taken for a protocol; tags may be in any encoding.
-        with av.open(str(video.absolute()), metadata_errors="replace", options=CONTAINER_OPTIONS) as container:
-            if not container.streams.video:
-                raise DamageError("no video stream")
-            stream = container.streams.video[0]
+        with av.open(
+            str(video.absolute()), metadata_errors="replace", container_options=CONTAINER_OPTIONS
+        ) as container:
+            stream = _chosen(container.streams.video)
             context = stream.codec_context
             if context is None:
                 raise DamageError("no decoder for its video stream")
@@ -109,6 +122,19 @@ def opened(video: Path) -> Iterator[tuple[Any, Any]]:
         raise DamageError(str(fault.strerror)) from None
 
 
+def _chosen(streams: Sequence[Any]) -> Any:
+    """The video stream that FFmpeg's command line takes: the largest, or the default one; a cover picture is none."""
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        raise DamageError("no video stream" + ", only a cover picture" * bool(streams))
+
+    def worth(stream: Any) -> int:
+        pixels = stream.codec_context.width * stream.codec_context.height if stream.codec_context else 0
+        return int(pixels + DEFAULT_WORTH * bool(stream.disposition & Disposition.default))
+
+    return max(moving, key=worth)  # of equal ones the first
+
+
 def frames(video: Path) -> Iterator[Any]:
     """Every frame of a video in order of display, as PyAV's.
 
@@ -119,8 +145,8 @@ def frames(video: Path) -> Iterator[Any]:
     count, end = 0, 0.0
     with opened(video) as (container, stream):
         try:
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
+            for packet, incomplete in _packets(container, stream):
+                if incomplete:
                     raise DamageError(f"incomplete packet after {count} frames")
                 for frame in packet.decode():
                     if frame.is_corrupt:
@@ -137,10 +163,9 @@ def frames(video: Path) -> Iterator[Any]:
         _refuse_early_end(container, stream, end, count)
 
 
-def upright(frame: Any) -> np.ndarray:
-    """A frame as RGB, uint8 `(H, W, 3)`, turned as the file's rotation metadata says."""
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.rot90(pixels, round(frame.rotation / 90) % 4)  # degrees counterclockwise
+def rgb_frames(video: Path) -> Iterator[np.ndarray]:
+    """Every frame of a video in order of display, upright, of one size: uint8 `(H, W, 3)`. Raises DamageError."""
+    yield from map(Upright(), frames(video))
 
 
 def scan(video: Path) -> FrameTable:
@@ -156,7 +181,7 @@ def scan(video: Path) -> FrameTable:
 
 
 def read(video: Path, table: FrameTable, numbers: Sequence[int]) -> list[np.ndarray]:
-    """The frames of these numbers, which rise, each uint8 `(H, W, 3)`.
+    """The frames of these numbers, which rise, each uint8 `(H, W, 3)` of one size.
 
     Decodes from the last key frame before each, and of those in between only what they need. Raises DamageError.
     """
@@ -165,10 +190,10 @@ def read(video: Path, table: FrameTable, numbers: Sequence[int]) -> list[np.ndar
             return _counted(container, stream, numbers)
         wanted, all_times = np.asarray(numbers) - 1, table.times()
         keys = table.keys[np.searchsorted(table.keys, wanted, side="right") - 1]  # the last before each
-        found: list[np.ndarray] = []
+        upright, found = Upright(table.size), list[np.ndarray]()
         for key in np.unique(keys):
             times = all_times[wanted[keys == key]].tolist()
-            found += _after_key(container, stream, int(all_times[key]), times)
+            found += _after_key(container, stream, int(all_times[key]), times, upright)
         return found
 
 
@@ -176,11 +201,12 @@ def _from_packets(container: Any, stream: Any) -> FrameTable | None:
     """None where the packets leave in doubt which frames there will be."""
     times: list[int] = []
     keys: list[int] = []
-    end = 0.0
-    for packet in container.demux(stream):
+    end, start = 0.0, None
+    for packet, incomplete in _packets(container, stream):
+        start = start or packet
         if not packet.size:
             continue  # the end
-        if packet.is_corrupt:
+        if incomplete:
             raise DamageError(f"incomplete packet after {len(times)} frames")
         if packet.pts is None or packet.is_discard or not (times or packet.is_keyframe):
             return None
@@ -194,15 +220,47 @@ def _from_packets(container: Any, stream: Any) -> FrameTable | None:
     order = np.unique(np.asarray(times, dtype=np.int64))
     if len(order) < len(times) or order[0] != keys[0]:
         return None
-    return FrameTable.of(order, np.searchsorted(order, np.unique(np.asarray(keys, dtype=np.int64))))
+    keys_at = np.searchsorted(order, np.unique(np.asarray(keys, dtype=np.int64)))
+    return FrameTable.of(order, keys_at, _size(stream.codec_context, start))
+
+
+def _size(context: Any, packet: Any) -> Size:
+    """Of the first frame, which is in this packet."""
+    if context.name not in SKIPPING_CODECS:
+        context.decode(packet)
+        context.decode(None)
+    return context.width, context.height
+
+
+def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
+    """Each packet, and whether it lacks a part; the last is empty and drains the decoder.
+
+    Where captures are joined in MPEG-TS, the counters that tell of losses begin anew, and a packet of the first one's
+    last two seems to lack a part. That is no loss: the time leaps there, to a key frame.
+    """
+    if container.format.name != "mpegts":
+        yield from ((packet, packet.is_corrupt) for packet in container.demux(stream))
+        return
+    now, second, third = tee(container.demux(stream), 3)
+    for packet, *next_two in zip_longest(now, islice(second, 1, None), islice(third, 2, None)):
+        joined = any(_leaps(a, b) for a, b in pairwise([packet, *next_two]))
+        yield packet, packet.is_corrupt and not joined
+
+
+def _leaps(packet: Any, following: Any) -> bool:
+    if packet is None or following is None or packet.dts is None or following.dts is None:
+        return False
+    seconds = float((following.dts - packet.dts) * packet.time_base)
+    return following.is_keyframe and not 0 <= seconds <= LEAP
 
 
 def _counted(container: Any, stream: Any, numbers: Sequence[int]) -> list[np.ndarray]:
     """Frames by counting from the start."""
-    left, found = set(numbers), []
+    left, found, upright = set(numbers), [], None
     for number, frame in enumerate(container.decode(stream), start=1):
         if frame.is_corrupt:
             raise DamageError(f"corrupt frame {number}")
+        upright = upright or Upright((frame.width, frame.height))
         if number in left:
             found.append(upright(frame))
         if len(found) == len(left):
@@ -210,7 +268,7 @@ def _counted(container: Any, stream: Any, numbers: Sequence[int]) -> list[np.nda
     raise DamageError(f"it has no frame {max(left)}: changed since its frames were counted")
 
 
-def _after_key(container: Any, stream: Any, key: int, times: Sequence[int]) -> list[np.ndarray]:
+def _after_key(container: Any, stream: Any, key: int, times: Sequence[int], upright: Upright) -> list[np.ndarray]:
     """The frames shown at `times`, which rise, decoding from the key frame shown at `key`."""
     found: dict[int, np.ndarray] = {}
     context = stream.codec_context
@@ -247,9 +305,9 @@ def _packets_from(container: Any, stream: Any, key: int) -> Iterator[Any]:
 
 
 def _refuse_early_end(container: Any, stream: Any, end: float, count: int) -> None:
-    """Raises DamageError where the stream ends, in seconds, long before the file's header says it does."""
+    """Raises DamageError where the stream ends, in seconds, long before the file's header says, and is cut off."""
     missing = _declared_duration(container, stream) - end
-    if missing > max(0.5, 0.05 * (end + missing)):
+    if missing > max(0.5, 0.05 * (end + missing)) and cut_off(Path(container.name), container.format.name):
         raise DamageError(f"ends {missing:.1f} s early, after {count} frames ({end:.1f} s)")
 
 
@@ -265,6 +323,8 @@ def _end_of(frame: Any, stream: Any) -> float:
 
 def _declared_duration(container: Any, stream: Any) -> float:
     """When the stream ends according to the file's header, in seconds; 0 where it does not say."""
+    if container.format.name not in STATING_CONTAINERS:
+        return 0.0
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base) + min(0.0, float((stream.start_time or 0) * stream.time_base))
     if container.duration and len(container.streams) == 1:

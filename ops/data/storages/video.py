@@ -1,5 +1,6 @@
 """Videos as files: frames are decoded when they are asked for, by their exact numbers."""
 
+import contextlib
 import functools
 import io
 import logging
@@ -28,19 +29,20 @@ Decoder = Callable[[Path, FrameTable, Sequence[int]], torch.Tensor]
 class VideoFiles:
     """Video files below `root`. What is known of each is kept beside its list (see `video_index`).
 
-    With `anew`, files that have changed since are looked at again.
+    decoded_by: the decoder, and the version of FFmpeg in it.
     """
 
-    def __init__(self, root: Path, decoder: str = "auto", anew: bool = False) -> None:
+    def __init__(self, root: Path, decoder: str = "auto") -> None:
         self.root = root
-        self.anew = anew
         self.decode = choose_decoder(decoder)
+        self.decoded_by = version_of(self.decode)
         self.known: dict[str, Indexed] = {}
 
     def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path label`. Raises InputError if the list is faulty."""
         videos = read_list(list_file, num_classes, unlabelled_too, counted=False)
-        self.known |= index_videos(list_file, self.root, [video.path for video in videos], self.anew)
+        logger.info("%s: %d videos, decoded by %s", list_file, len(videos), self.decoded_by)
+        self.known |= index_videos(list_file, self.root, [video.path for video in videos])
         # An unreadable video stays in the list, and says why when it is asked for.
         counts = (max(1, self.known[video.path].num_frames) for video in videos)
         return replace(videos, num_frames=np.fromiter(counts, np.int32, len(videos)))
@@ -51,8 +53,8 @@ class VideoFiles:
         if known.table is None:
             raise FrameError(f"{file}: {known.fault}")
         try:
-            if file.stat().st_size != known.size:
-                raise FrameError(f"{file}: changed since its frames were counted; tools/check_dataset.py counts anew")
+            if not known.state.today(file):
+                raise FrameError(f"{file}: changed since its frames were counted: start again, which counts them anew")
             return self.decode(file, known.table, numbers).permute(0, 3, 1, 2)  # (L, H, W, 3) → (L, 3, H, W)
         except DamageError as error:
             raise FrameError(f"{file}: {error}") from error
@@ -86,36 +88,40 @@ class VideoFiles:
 
 
 def choose_decoder(name: str) -> Decoder:
-    """`pyav`, `torchcodec`, or `auto`: TorchCodec where it is installed and works. InputError if it does not."""
-    if name == "pyav":
+    """`pyav`, which `auto` is too, whatever else is installed, or `torchcodec`. InputError if that does not work."""
+    if name != "torchcodec":
         return decode_pyav
-    fault = torchcodec_fault()
-    if fault and name == "torchcodec":
+    if fault := torchcodec_fault():
         raise InputError(f"--decoder torchcodec: it does not work here ({fault}); give --decoder pyav, or auto")
-    if not fault:
-        logger.info("videos are decoded by TorchCodec")
-    return decode_pyav if fault else decode_torchcodec
+    return decode_torchcodec
+
+
+def version_of(decoder: Decoder) -> str:
+    """In words: as far as the frames, or their pixels, may depend on it."""
+    if decoder is decode_pyav:
+        return f"PyAV, FFmpeg {'.'.join(av.ffmpeg_version_info.split('.')[:2])}"
+    import torchcodec
+
+    return f"TorchCodec {torchcodec.__version__}, FFmpeg {getattr(torchcodec, 'ffmpeg_major_version', 'unknown')}"
 
 
 def decode_pyav(video: Path, table: FrameTable, numbers: Sequence[int]) -> torch.Tensor:
     """By FFmpeg, in PyAV."""
-    pictures = videofile.read(video, table, numbers)
-    if sizes := {picture.shape for picture in pictures[1:]} - {pictures[0].shape}:
-        raise DamageError(f"its frames change their size from {pictures[0].shape[:2]} to {sizes.pop()[:2]}")
-    return torch.from_numpy(np.stack(pictures))
+    return torch.from_numpy(np.stack(videofile.read(video, table, numbers)))
 
 
 def decode_torchcodec(video: Path, table: FrameTable, numbers: Sequence[int]) -> torch.Tensor:
-    """By FFmpeg, in TorchCodec; by PyAV where the two may number frames differently."""
+    """By FFmpeg, in TorchCodec; by PyAV where the two would number or show frames differently, or TorchCodec fails."""
     from torchcodec.decoders import VideoDecoder
 
     if len(table.keys):  # of other files (AVI) TorchCodec gives other frames than those of these numbers
-        try:
+        with contextlib.suppress(RuntimeError, ValueError, IndexError):  # PyAV reads it, or says what is wrong
             decoder = VideoDecoder(video, num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
-            if decoder.metadata.num_frames == table.num_frames:
+            known = decoder.metadata
+            # It turns frames as their display matrix says, but does not mirror them, and scales none.
+            plain = getattr(known, "rotation", 0) is None and (known.width, known.height) == table.size
+            if plain and known.num_frames == table.num_frames:
                 return decoder.get_frames_at([number - 1 for number in numbers]).data
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise DamageError(str(error).splitlines()[0]) from error
     return decode_pyav(video, table, numbers)
 
 

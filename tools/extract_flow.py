@@ -261,7 +261,7 @@ def note_settings(flow: Path, wanted: dict[str, object], jobs: Sequence[Job]) ->
 
 def source_file(job: Job) -> Path:
     """The file that stands for all: the video, or the first frame."""
-    return job.source / TEMPLATE.format(1) if job.frames else job.source
+    return job.source / job.template.format(job.first) if job.frames else job.source
 
 
 def finished(job: Job, settings: Settings) -> Outcome | None:

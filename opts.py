@@ -291,7 +291,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--resume", default="", metavar="FILE", help="go on from this run's checkpoint")
     run.add_argument("--start-epoch", type=int, default=0, help="instead of the checkpoint's, unless 0")
     run.add_argument("-e", "--evaluate", action="store_true", help="only validate the checkpoint of --resume")
-    run.add_argument("--overwrite", action="store_true", help="replace an earlier run of the same name")
+    run.add_argument("--overwrite", action="store_true", help="replace an earlier run of the name, log and all")
     run.add_argument("-p", "--print-freq", type=int, default=20, help="steps between two lines")
     run.add_argument("-ef", "--eval-freq", type=int, default=5, help="epochs between two validations; 0: never")
     run.add_argument("--store_name", default="", help="the run's folder (default: made of the options)")

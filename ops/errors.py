@@ -26,6 +26,8 @@ _KILLED = (
     "culprit)"
 )
 _PEER = "another process of this run has ended; its own message says why"
+_MEETING = "the processes can't meet: see to the address and the port that torchrun is given"
+_GPU = "the GPU is used by another program, or fails: nvidia-smi tells"
 
 # What to do about an OSError, by its number. One that is not here is taken for a fault of the program.
 _BY_NUMBER = {
@@ -68,6 +70,8 @@ _BY_WORDS = [
         (r"Too many open files|received 0 items of ancdata", _TOO_MANY),
         (r"unable to \w+[^\n]*(?:\(shm\)|</torch_)[^\n]*", _SHARED_MEMORY),
         (r"Connection (?:reset|closed) by (?:remote )?peer|ncclRemoteError", _PEER),
+        (r"The (?:client|server) socket has (?:timed out|failed)[^\n]*", _MEETING),
+        (r"CUDA error: [^\n]*(?:ECC error|busy or unavailable)[^\n]*", _GPU),
     )
 ]
 _NUMBERED = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]*)')?")  # as a loader's process hands an OSError on
@@ -99,7 +103,7 @@ def environment_fault(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError):
         for words, remedy in _BY_WORDS:
             if found := words.search(text):
-                return f"{found[0].strip()}; {remedy}"
+                return f"{found[0].strip(' .')}; {remedy}"
     return None
 
 

@@ -21,6 +21,8 @@ except ImportError:  # Windows
 
 PARTIAL = re.compile(r"\..*\.\d+-[0-9a-f]{8}\.partial", re.DOTALL)  # what `atomic_write` writes to
 KEPT_BYTES = 100  # of a name in that of its temporary file, so that it is short enough for every file system
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # what NumPy says of a full disk
+TRIES = 100  # at a file that others keep removing
 PROBE = b"\0" * 4096  # a full disk still makes empty files
 # What a file system answers that knows no locks, or can't flush a folder.
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
@@ -46,9 +48,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, file.name):
+        number = errno.ENOSPC if SHORT_WRITE.fullmatch(str(error)) else error.errno
+        if number is None or error.filename not in (None, file.name):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
+        raise OSError(number, os.strerror(number), str(path)) from error  # the name that the user knows
     finally:
         with suppress(OSError):  # it is moved, or the disk takes nothing any more
             temporary.unlink()
@@ -107,12 +110,14 @@ def is_at(file: IO[bytes], path: Path) -> bool:
 def _open_temporary(path: Path) -> IO[bytes]:
     """A new file beside `path`, with the rights of any new file, locked until it is closed."""
     beginning = os.fsencode(path.name)[:KEPT_BYTES].decode(errors="ignore")
-    while True:
+    for _ in range(TRIES):
         temporary = path.with_name(f".{beginning}.{os.getpid()}-{secrets.token_hex(4)}.partial")
         file = temporary.open("xb")
         if try_to_lock(file) is not False and is_at(file, temporary):
             return file
         file.close()  # another process took it for a leftover, before it was locked
+        temporary.unlink(missing_ok=True)
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from ops.errors import InputError
-from ops.files import check_writable, in_words, is_at, try_to_lock
+from ops.files import TRIES, check_writable, in_words, is_at, try_to_lock
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,13 @@ def claimed(folder: Path, remedy: str = "wait for its end", name: str = LOCK, pa
 def _take(folder: Path, name: str, remedy: str, deadline: float) -> IO[bytes]:
     """The lock file of a folder, open and locked."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
-    while True:
+    vanished = 0
+    while vanished < TRIES:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file = os.fdopen(os.open(folder / name, flags, 0o666), "r+b")
         except FileNotFoundError:  # its former holder has removed the folder just now
+            vanished += 1
             continue
         locked = try_to_lock(file)
         if locked is None:
@@ -77,6 +80,8 @@ def _take(folder: Path, name: str, remedy: str, deadline: float) -> IO[bytes]:
             return file
         else:  # its former holder has removed it just now
             file.close()
+            vanished += 1
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
 @cache

@@ -50,6 +50,14 @@ ENVIRONMENT = [
         ("unable to allocate shared memory", "--shm-size"),
     ),
     (
+        RuntimeError("The client socket has timed out after 60000ms while trying to connect to (10.0.0.1, 29500)."),
+        ("connect to (10.0.0.1, 29500);", "address and the port"),
+    ),
+    (
+        RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel errors might be"),
+        ("busy or unavailable;", "nvidia-smi"),
+    ),
+    (
         RuntimeError("[/gloo/transport/tcp/pair.cc:545] Read error [::1]:1: Connection reset by peer. This is"),
         ("Connection reset by peer", "another process of this run"),
     ),

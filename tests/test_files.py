@@ -169,6 +169,18 @@ def test_a_full_disk_takes_no_file_and_the_former_one_stays(tmp_path: Path) -> N
     assert line.startswith(f"error: {tmp_path}/disk/a: No space left on device; free some space")
 
 
+def test_numpys_words_for_a_full_disk_are_known(tmp_path: Path) -> None:
+    done = run_on_a_disk(
+        tmp_path / "disk",
+        "size=64k",
+        "import os; import numpy as np; from pathlib import Path; from ops.errors import reported\n"
+        "from ops.files import atomic_write\n"
+        'with reported(), atomic_write(Path(os.environ["FOLDER"]) / "a") as file: np.save(file, np.zeros(10**5))',
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}/disk/a: No space left on device;")
+
+
 def test_a_full_disk_is_found_before_the_work(tmp_path: Path) -> None:
     done = run_on_a_disk(
         tmp_path / "disk",

@@ -180,7 +180,8 @@ def prepare(
         logger.info("--follow_pretrain: the backbone is frozen until epoch %g", run.frozen_epochs)
     because = f" ({data.mirror_because})" if data.mirror_because else ""
     logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
-    logger.info("%s: %s, --amp %s, %d videos a step", name, context.describe(), precision.name, videos_a_step(args))
+    amp = precision.describe(network)
+    logger.info("%s: %s, --amp %s, %d videos a step", name, context.describe(), amp, videos_a_step(args))
     return run
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import URLError
 
 import torch
@@ -183,11 +183,17 @@ def _no_download(arch: str, error: Exception, source: str) -> str:
 def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"--pretrain {path}: no such file; expected imagenet, none or a state dict's path")
+    return state_dict_of(path, f"--pretrain {path}")
+
+
+def state_dict_of(file: Path | IO[bytes], name: str) -> dict[str, torch.Tensor]:
+    """The state dict in `file`, without DataParallel's prefix. Raises OSError or ValueError, beginning with `name`."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise OSError(f"--pretrain {path}: not readable as a state dict of tensors ({error})") from error
+        cause = str(error).split("WeightsUnpickler error:")[-1].strip().split(". ")[0]  # without torch's advice
+        raise OSError(f"{name}: not readable as a state dict of tensors ({cause})") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(f"--pretrain {path}: expected a state dict (names to tensors)")
-    return {name.removeprefix("module."): value for name, value in state.items()}
+        raise ValueError(f"{name}: expected a state dict (names to tensors)")
+    return {key.removeprefix("module."): value for key, value in state.items()}

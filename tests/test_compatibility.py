@@ -133,7 +133,7 @@ def test_flow_starts_from_rgb(few: Path, caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_the_table_names_tests_that_exist() -> None:
-    text = (REPOSITORY / "docs" / "compatibility.md").read_text()
+    text = (REPOSITORY / "docs" / "compatibility.md").read_text().split("<!-- timm -->")[0]  # the rest is a tool's
     rows = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
     named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", text)
     assert len(rows) > 50 and len(named) > 50

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from programs import REPOSITORY
 from test_deploy import far
 from torch import nn
 
@@ -15,6 +16,7 @@ from ops.errors import InputError
 from ops.model.deploy import deploy
 from ops.model.temporal_shift import WithTemporal
 from ops.model.tsn import TSN, NetworkOptions, build_network
+from tools import timm_table
 
 TSM = NetworkOptions(5, 4, shift=True, fex="off", consensus_type="identity", dropout=0)
 # One small member of each family: (patched by the shift, of them the first, patched by FEX in layer3 and layer4).
@@ -255,3 +257,18 @@ def test_first_layers_of_main_paths(made: Made, layers: tuple[str, ...]) -> None
 def test_sums_that_are_no_blocks_to_patch(made: nn.Module, because: str) -> None:
     found = find_residuals(made, (3, 32, 32))
     assert not found.stages and because in found.why_not
+
+
+def test_the_table_is_what_the_tool_finds() -> None:
+    page = (REPOSITORY / "docs" / "compatibility.md").read_text()
+    match = timm_table.TABLE.search(page)
+    assert match is not None
+    written, found = match[0].splitlines(), timm_table.lines(["convmixer", "densenet", "inception_next", "sknet"])
+    if found[0] not in written:
+        pytest.skip(f"the table was made with another version of timm: {written[1]}")
+    rows = [line for line in found if line.startswith("| ") and "`" in line]
+    assert len(rows) >= 4
+    for row in rows:
+        reason, families = row.split(" | ")[:2] if row.count("|") == 3 else ("", "")
+        same = [line for line in written if line == row or (reason and line.startswith(f"{reason} |"))]
+        assert len(same) == 1 and all(family in same[0] for family in families.removesuffix(" |").split(", "))

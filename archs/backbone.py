@@ -18,7 +18,7 @@ from archs import timm_models
 from archs.bninception import BNInception, from_caffe
 from archs.mobilenetv2 import InvertedResidual, MobileNetV2, from_torchvision
 from archs.names import ARCHS, RESNETS, TIMM_PREFIX
-from archs.residuals import Block
+from archs.residuals import Block, find_residuals
 
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
 # MobileNetV2's features by resolution, as ResNet's stages: (first, last), the last one not included.
@@ -116,7 +116,7 @@ def _timm(arch: str, pretrain: str) -> Backbone:
             raise
         raise OSError(_no_download(arch, error, "timm's weights of it")) from error
     config = net.pretrained_cfg
-    residuals = timm_models.residuals_of(net)
+    residuals = find_residuals(net, config["input_size"])
     try:
         classifier, features = timm_models.classifier_of(net)
     except ValueError as error:

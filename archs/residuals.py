@@ -71,9 +71,13 @@ class Residuals:
 def find_residuals(net: nn.Module, input_size: tuple[int, int, int]) -> Residuals:
     """The residual blocks of `net`, an image classifier that takes `(B, C, H, W)`, where `input_size` is (C, H, W).
 
-    `net` stays as it is. Raises what its forward pass raises on the meta device.
+    `net` stays as it is. If its forward pass fails on the meta device, `why_not` says so.
     """
-    flow = _Flow(_watched(_without_numbers(net), input_size))
+    try:
+        flow = _Flow(_watched(_without_numbers(net), input_size))
+    except Exception as error:  # of code that is not ours
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        return Residuals({}, f"its forward pass can't be watched without numbers ({cause})")
     stages: dict[str, list[Block]] = {}
     reasons: Counter[str] = Counter()
     for end in flow.sums():
@@ -193,9 +197,14 @@ class _Flow:
         ]
 
     def sums(self) -> list[int]:
-        """The sums of two maps `(B, C, H, W)`, or of two sets of tokens `(B, L, C)`."""
+        """The sums of two maps `(B, C, H, W)`, or of two sets of tokens `(B, L, C)`, of one shape."""
         return [
-            n for n, s in enumerate(self.steps) if s.kind in SUMS and len(s.sources) == 2 and len(s.shape) in (3, 4)
+            n
+            for n, step in enumerate(self.steps)
+            if step.kind in SUMS
+            and len(step.sources) == 2
+            and len(step.shape) in (3, 4)
+            and all(self.steps[term].shape == step.shape for term in step.sources)
         ]
 
     def judge(self, end: int) -> Block | str:
@@ -216,7 +225,8 @@ class _Flow:
         convolve = layers[: attends.index(True)] if any(attends) else layers
         if not convolve:
             return ATTENTION
-        if len(self.steps[start].shape) != 4 or self.steps[layers[0][1]].shape[:2] != self.steps[start].shape[:2]:
+        entered, read = self.steps[start].shape, self.steps[layers[0][1]].shape
+        if len(entered) != 4 or len(self.steps[end].shape) != 4 or read[:2] != entered[:2]:
             return TOKENS
         names, sources, _ = zip(*convolve, strict=True)
         return Block(self._whole(start, end), names, tuple(self.steps[n].shape[1] for n in sources))
@@ -256,9 +266,9 @@ class _Flow:
 
     def _layers(self, start: int, end: int) -> list[tuple[str, int, int]]:
         """The layers of a main path: the name, the step that it reads, and its own. None if it begins otherwise."""
-        places = [start, *self.path(start, end)]
+        places = {start, *self.path(start, end)}
         found: list[tuple[str, int, int]] = []
-        for result, _, name, source in sorted((r, -len(n), n, s) for n, s, r in self.modules if {s, r} <= set(places)):
+        for result, _, name, source in sorted((r, -len(n), n, s) for n, s, r in self.modules if {s, r} <= places):
             if not self._convolves(source, result) or (found and source < found[-1][2]):
                 continue
             if not found and self._mixes(self.between(start, source)):

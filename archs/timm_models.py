@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from archs.names import TIMM_PREFIX
-from archs.residuals import Residuals, find_residuals
 
 
 def timm_library() -> ModuleType:
@@ -29,15 +28,6 @@ def create(arch: str, pretrained: bool) -> nn.Module:
         hint = f" (did you mean {TIMM_PREFIX}{near[0]}?)" if near else ""
         raise ValueError(f"--arch {arch}: timm has no such model{hint}; timm.list_models() names them all")
     return timm.create_model(name, pretrained=pretrained)
-
-
-def residuals_of(net: Any) -> Residuals:
-    """The residual blocks of timm's `net`. One whose forward pass can't be watched has none."""
-    try:
-        return find_residuals(net, net.pretrained_cfg["input_size"])
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        return Residuals({}, f"its forward pass can't be watched without numbers ({cause})")
 
 
 def classifier_of(net: Any) -> tuple[str, int]:

@@ -252,6 +252,8 @@ def test_first_layers_of_main_paths(made: Made, layers: tuple[str, ...]) -> None
         (Made(chain(conv(), conv(), conv(), conv()), chain(conv(), conv(), conv())), "not a main path and a shortcut"),
         (Made(chain(nn.AvgPool2d(1), Gated())), "side by side"),
         (chain(conv(3, 8), conv()), "nothing in it is added to a shortcut"),
+        (Made(chain(nn.AdaptiveAvgPool2d(1), conv())), "nothing in it is added to a shortcut"),  # one number a channel
+        (chain(Made(conv()), conv(9, 8)), "forward pass can't be watched without numbers ("),
     ],
 )
 def test_sums_that_are_no_blocks_to_patch(made: nn.Module, because: str) -> None:

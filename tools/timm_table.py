@@ -59,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--page", type=Path, default=PAGE, metavar="FILE", help="where the table stands (docs/compatibility.md)"
     )
     args = parser.parse_args(argv)
-    modules = timm_library().list_modules()
+    try:
+        modules = timm_library().list_modules()
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if unknown := set(args.only or ()) - set(modules):
         raise InputError(f"--only {' '.join(sorted(unknown))}: timm has the modules {', '.join(modules)}")
     if args.only:

@@ -76,14 +76,7 @@ class DepthwiseInFloat32(TorchFunctionMode):
 def slow_in_bf16(weight: torch.Tensor, stride: Any) -> bool:
     """Whether the convolution is depthwise and such that a CPU trains it faster in float32 than in bf16.
 
-    oneDNN has fast bf16 gradients for depthwise 3x3 of stride 1 only. Forward and backward pass of 8 frames of 112
-    pixels, in ms of one core of a Zen 4 processor: bf16, float32, and bf16 with these convolutions in float32 (in
-    planes, not channels last, all were slower, most by 10 to 30 %):
-
-        resnet50 443, 787, 443; mobilenetv2 141, 124, 92; timm:tf_efficientnet_lite0 291, 199, 168;
-        timm:mobilenetv3_large_100 212, 131, 133; timm:convnext_atto 149, 163, 137
-
-    In evaluation, which computes no gradients, bf16 is the fastest for all of them.
+    oneDNN has fast bf16 gradients only for depthwise 3x3 of stride 1. Measured: docs/performance.md, "Number formats".
     """
     return weight.shape[1] == 1 and len(weight) > 1 and (max(weight.shape[2:]) > 3 or stride not in (1, (1, 1)))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import URLError
 
 import torch
@@ -18,6 +18,7 @@ from archs import state_dicts, timm_models
 from archs.bninception import BNInception, from_caffe
 from archs.mobilenetv2 import InvertedResidual, MobileNetV2, from_torchvision
 from archs.names import ARCHS, RESNETS, TIMM_PREFIX
+from archs.residuals import Block, find_residuals
 
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
 # MobileNetV2's features by resolution, as ResNet's stages: (first, last), the last one not included.
@@ -35,20 +36,12 @@ class InputConvention:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A residual block: its name in the backbone, and the names inside it of its main path's convolutions, in order."""
-
-    name: str
-    convs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Backbone:
     """A 2D image classifier with the names of the parts that the network around it exchanges or patches.
 
     `net` maps `(B, 3, H, W)` to `(B, D)` once the module called `classifier` is replaced. `stages`: the residual
-    blocks by the names of ResNet's stages (stride 4, 8, 16, 32); empty where there are none. `first_conv`: the
-    convolution that sees the frames.
+    blocks by the names of ResNet's stages (stride 4, 8, 16, 32); empty where there are none, and `why_no_blocks` says
+    why. `first_conv`: the convolution that sees the frames; empty where several do, side by side.
     """
 
     net: nn.Module
@@ -57,6 +50,7 @@ class Backbone:
     first_conv: str
     stages: dict[str, tuple[Block, ...]] = field(default_factory=dict)
     input: InputConvention = field(default_factory=InputConvention)
+    why_no_blocks: str = ""
 
 
 def build_backbone(arch: str, pretrain: str = "none") -> Backbone:
@@ -83,7 +77,7 @@ def _resnet(arch: str) -> Backbone:
     net = models.get_model(arch, weights=None)
     convs = ("conv1", "conv2") if arch in ("resnet18", "resnet34") else ("conv1", "conv2", "conv3")
     stages = {
-        stage: tuple(Block(f"{stage}.{index}", convs) for index in range(len(net.get_submodule(stage))))
+        stage: tuple(_block(net, f"{stage}.{index}", convs) for index in range(len(net.get_submodule(stage))))
         for stage in RESNET_STAGES
     }
     return Backbone(net, net.fc.in_features, "fc", "conv1", stages)
@@ -93,13 +87,19 @@ def _mobilenetv2(_arch: str) -> Backbone:
     net = MobileNetV2()
     stages = {
         stage: tuple(
-            Block(f"features.{index}", ("conv.0", "conv.3", "conv.6"))
+            _block(net, f"features.{index}", ("conv.0", "conv.3", "conv.6"))
             for index in range(*places)
             if isinstance(layer := net.features[index], InvertedResidual) and layer.has_shortcut
         )
         for stage, places in MOBILENET_STAGES.items()
     }
     return Backbone(net, net.classifier.in_features, "classifier", "features.0.0", stages)
+
+
+def _block(net: nn.Module, name: str, convs: tuple[str, ...]) -> Block:
+    layers = tuple(f"{name}.{conv}" for conv in convs)
+    channels: list[Any] = [net.get_submodule(layer).in_channels for layer in layers]
+    return Block(name, layers, tuple(channels))
 
 
 def _bninception(_arch: str) -> Backbone:
@@ -116,15 +116,21 @@ def _timm(arch: str, pretrain: str) -> Backbone:
             raise
         raise OSError(_no_download(arch, error, "timm's weights of it")) from error
     config = net.pretrained_cfg
-    stages = {
-        stage: tuple(Block(name, convs) for name, convs in blocks)
-        for stage, blocks in timm_models.blocks_of(net).items()
-    }
-    classifier, first = config.get("classifier"), config.get("first_conv")
-    if not isinstance(classifier, str) or not isinstance(first, str):
-        raise ValueError(f"--arch {arch}: it has not one classifier and one first convolution: it can't be a backbone")
-    convention = InputConvention(tuple(config["mean"]), tuple(config["std"]))
-    backbone = Backbone(net, timm_models.feature_dim(net, classifier), classifier, first, stages, convention)
+    residuals = find_residuals(net, config["input_size"])
+    try:
+        classifier, features = timm_models.classifier_of(net)
+    except ValueError as error:
+        raise ValueError(f"--arch {arch}: {error}: it can't be a backbone") from error
+    first = config.get("first_conv")
+    backbone = Backbone(
+        net,
+        features,
+        classifier,
+        first if isinstance(first, str) else "",
+        residuals.stages,
+        InputConvention(tuple(config["mean"]), tuple(config["std"])),
+        residuals.why_not,
+    )
     if pretrain not in ("none", "imagenet"):
         _load(backbone, arch, _read_state_dict(Path(pretrain)), pretrain)
     return backbone
@@ -178,12 +184,17 @@ def _no_download(arch: str, error: Exception, source: str) -> str:
 def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"--pretrain {path}: no such file; expected imagenet, none or a state dict's path")
+    return state_dict_of(path, f"--pretrain {path}")
+
+
+def state_dict_of(path: Path, name: str, file: IO[bytes] | None = None) -> dict[str, torch.Tensor]:
+    """The state dict in a file (`file`: opened within `path`). Raises OSError or ValueError, beginning with `name`."""
     try:
-        state = state_dicts.unwrapped(state_dicts.read(path))
+        state = state_dicts.unwrapped(state_dicts.read(path, file))
     except (OSError, ValueError) as error:
-        raise OSError(f"--pretrain {path}: not readable as a state dict of tensors: {error}") from error
+        raise OSError(f"{name}: not readable as a state dict of tensors: {error}") from error
     if state is None or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"--pretrain {path}: expected a state dict (names to tensors)")
-    if any("base_model." in name for name in state):
-        raise ValueError(f"--pretrain {path}: a video network's checkpoint, not a backbone's: give it to --tune_from")
+        raise ValueError(f"{name}: expected a state dict (names to tensors)")
+    if any("base_model." in key for key in state):
+        raise ValueError(f"{name}: a video network's checkpoint, not a backbone's: give it to --tune_from")
     return state

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -26,15 +26,15 @@ WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wra
 RUNNING = {"builtins", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "runpy"}
 
 
-def read(path: Path) -> Any:
+def read(path: Path, file: IO[bytes] | None = None) -> Any:
     """What `torch.save` wrote, on the CPU: tensors, numbers, text, lists and dicts; nothing in the file is run.
 
-    NumPy's numbers are Python's, its arrays are there and empty. Raises ValueError, saying what to do, for a damaged
+    `file`: opened within `path`, as a part of an archive. NumPy's numbers are Python's, its arrays are there and empty. Raises ValueError, saying what to do, for a damaged
     file or one that holds other objects, OSError for one that cannot be read, and MemoryError.
     """
     try:
         with torch.serialization.safe_globals(STAND_INS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file or path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from error
     except (OSError, MemoryError):

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
 from archs.backbone import Backbone
 from archs.bninception import BNInception
 from archs.names import RESNETS
+from archs.residuals import Block
 from ops.errors import InputError
 from ops.model.fex import FEX, REDUCTION, foreground_channels
 from ops.model.fex_released import ReleasedFEX
@@ -23,14 +25,14 @@ from ops.model.temporal_shift import TemporalShift, WithTemporal
 Segments = Callable[[str], int]
 
 # Of a ResNet whose layer3 has so many blocks (ResNet-101, -152) only every second block is patched, as published.
-DEEP_STAGE, DEEP_BLOCK = 23, 3  # blocks, and convolutions of each: ResNet's, not those of other deep networks
+DEEP_STAGE = 23
 
 
 def patch_shift(backbone: Backbone, segments: Segments, shift_div: int, place: str) -> list[str]:
     """Puts a temporal shift into every stage; returns the names of the patched modules.
 
-    `place`: `blockres` before the first convolution of the residual blocks (of every second one in deep
-    networks), `block` before the whole block, shortcut included. Of BNInception, `block` or twelve digits: before
+    `place`: `blockres` before the first layer of the residual blocks' main paths (of every second block in deep
+    ResNets), `block` before the whole block, shortcut included. Of BNInception, `block` or twelve digits: before
     the stages whose digit is 1, never the first.
     """
     if isinstance(backbone.net, BNInception):
@@ -38,10 +40,13 @@ def patch_shift(backbone: Backbone, segments: Segments, shift_div: int, place: s
     if place not in ("blockres", "block"):
         raise InputError(f"--shift_place {place}: temporal shift knows blockres and block")
 
-    def make(stage: str, _index: int, _net: nn.Module) -> nn.Module:
+    def make(stage: str, _index: int, channels: int) -> nn.Module:
+        if channels < shift_div:
+            raise InputError(f"--shift_div {shift_div}: moves none of {channels} channels; give a smaller one")
         return TemporalShift(segments(stage), shift_div)
 
     if place == "block":
+        _refuse_blocks_in_parts(backbone)
         return _patch(backbone, tuple(backbone.stages), 1, None, make)
     return _patch(backbone, tuple(backbone.stages), _block_step(backbone), lambda _: 0, make)
 
@@ -51,8 +56,8 @@ def patch_fex(
 ) -> list[str]:
     """Puts a FEX block into the blocks of `stages`; returns the names of the patched modules.
 
-    `place`: `blockres` before the first convolution; `inblockres` likewise in the first block of a stage and
-    before the second convolution in the others. `form`: `paper` or `released`.
+    `place`: `blockres` before the first layer of the main path; `inblockres` likewise in the first block of a stage
+    and before the second layer in the others. `form`: `paper` or `released`.
     """
     if place not in ("blockres", "inblockres"):
         raise InputError(
@@ -61,9 +66,7 @@ def patch_fex(
         )
     block_type = {"paper": FEX, "released": ReleasedFEX}[form]
 
-    def make(stage: str, index: int, conv: nn.Module) -> nn.Module:
-        channels = conv.in_channels
-        assert isinstance(channels, int)
+    def make(stage: str, index: int, channels: int) -> nn.Module:
         if foreground_channels(channels, shift_div) == 0:
             raise InputError(
                 f"--shift_div {shift_div}: leaves no foreground of {channels} channels; give a smaller one"
@@ -82,7 +85,8 @@ def refuse_unpatchable(backbone: Backbone, arch: str, stages: Sequence[str] = ()
         return  # it is shifted between its stages
     if not backbone.stages:
         remedy = "give --fex off --shift_place block" if isinstance(backbone.net, BNInception) else "give --no-shift"
-        raise InputError(f"--arch {arch}: it has no residual blocks that could be patched in time: {remedy}")
+        because = f"; {backbone.why_no_blocks}" if backbone.why_no_blocks else ""
+        raise InputError(f"--arch {arch}: it has no residual blocks that could be patched in time: {remedy}{because}")
     if missing := [stage for stage in stages if not backbone.stages.get(stage)]:
         raise InputError(
             f"--fex_stages {' '.join(missing)}: {arch} has residual blocks in {', '.join(backbone.stages)}"
@@ -130,30 +134,51 @@ def _patch(
     backbone: Backbone,
     stages: Sequence[str],
     step: int,
-    conv: Callable[[int], int] | None,
-    make: Callable[[str, int, nn.Module], nn.Module],
+    layer: Callable[[int], int] | None,
+    make: Callable[[str, int, int], nn.Module],
 ) -> list[str]:
-    """In every `step`-th block, `make(stage, index, layer)` goes before the layer.
+    """In every `step`-th block, `make(stage, index, channels)` goes before a layer that reads so many channels.
 
-    It is the block's convolution number `conv(index)`, or the whole block where `conv` is None.
+    It is the layer number `layer(index)` of the block's main path, or the whole block where `layer` is None.
     """
     patched = []
     for stage in stages:
         for index, block in enumerate(backbone.stages[stage]):
-            if index % step:
+            if index % step or (layer is None and not block.name):
                 continue
-            if conv is not None and conv(index) >= len(block.convs):
-                raise InputError(f"--shift_place inblockres: {block.name} has no second convolution; give blockres")
-            name = block.name if conv is None else f"{block.name}.{block.convs[conv(index)]}"
-            net = backbone.net.get_submodule(name)
-            backbone.net.set_submodule(name, WithTemporal(make(stage, index, net), net))
+            number = 0 if layer is None else layer(index)
+            if number >= len(block.layers):
+                raise InputError(
+                    f"--shift_place inblockres: {block.layers[0]} has no second convolution behind it; give blockres"
+                )
+            name = block.name if layer is None else block.layers[number]
+            operator = make(stage, index, block.channels[number])
+            backbone.net.set_submodule(name, WithTemporal(operator, backbone.net.get_submodule(name)))
             patched.append(name)
     return patched
 
 
+def _refuse_blocks_in_parts(backbone: Backbone) -> None:
+    """Raises InputError if a residual block is neither a module nor inside of one that is another block."""
+    blocks = [block for blocks in backbone.stages.values() for block in blocks]
+    wholes = tuple(f"{block.name}." for block in blocks if block.name)
+    if parts := [block.layers[0] for block in blocks if not block.name and not block.layers[0].startswith(wholes)]:
+        raise InputError(
+            f"--shift_place block: no module is the whole residual block of {parts[0]} (one of {len(parts)} such): "
+            "give blockres"
+        )
+
+
 def _block_step(backbone: Backbone) -> int:
     blocks = backbone.stages.get("layer3", ())
-    return 2 if len(blocks) >= DEEP_STAGE and len(blocks[0].convs) == DEEP_BLOCK else 1
+    return 2 if len(blocks) >= DEEP_STAGE and _is_bottleneck(backbone, blocks[0]) else 1
+
+
+def _is_bottleneck(backbone: Backbone, block: Block) -> bool:
+    """A ResNet's: convolutions 1x1, larger, 1x1, of which the middle one is not depthwise as in MobileNets."""
+    layers: list[Any] = [backbone.net.get_submodule(name) for name in block.layers]
+    kernels = [getattr(layer, "kernel_size", None) for layer in layers]
+    return len(layers) == 3 and kernels[0] == kernels[2] == (1, 1) and layers[1].groups < layers[1].in_channels
 
 
 def _patch_inception(net: BNInception, segments: Segments, shift_div: int, place: str) -> list[str]:

@@ -223,6 +223,8 @@ def build_network(options: NetworkOptions, pretrain: str = "none") -> TSN:
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     if options.modality != "RGB":
+        if not backbone.first_conv:
+            raise InputError(f"{options.arch} has several first convolutions, which take RGB only: give another --arch")
         adapt_first_convolution(backbone, input_channels(options.modality, options.keep_rgb))
     network = TSN(options, backbone, patch(backbone, options))
     if options.has_fex and options.fex_init == "shift":

@@ -246,9 +246,8 @@ def prepare(
         logger.info("--follow_pretrain: the backbone is frozen until epoch %g%s", run.frozen_epochs, ever)
     because = f" ({data.mirror_because})" if data.mirror_because else ""
     logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
-    logger.info(
-        "%s: %s, --amp %s, %d videos a step", folders.name, context.describe(), precision.name, videos_a_step(args)
-    )
+    how = f"{context.describe()}, --amp {precision.describe(network)}, {videos_a_step(args)} videos a step"
+    logger.info("%s: %s", folders.name, how)
     return run
 
 

@@ -29,8 +29,9 @@ RUNNING = {"builtins", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "s
 def read(path: Path, file: IO[bytes] | None = None) -> Any:
     """What `torch.save` wrote, on the CPU: tensors, numbers, text, lists and dicts; nothing in the file is run.
 
-    `file`: opened within `path`, as a part of an archive. NumPy's numbers are Python's, its arrays are there and empty. Raises ValueError, saying what to do, for a damaged
-    file or one that holds other objects, OSError for one that cannot be read, and MemoryError.
+    `file`: opened within `path`, as a part of an archive. NumPy's numbers are Python's, its arrays are there and empty.
+    Raises ValueError, saying what to do, for a damaged file or one that holds other objects, OSError for one that
+    cannot be read, and MemoryError.
     """
     try:
         with torch.serialization.safe_globals(STAND_INS):

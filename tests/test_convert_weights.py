@@ -106,7 +106,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             convert(tmp_path / name)
-    torch.save({}, tmp_path / "none.pth")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "none.pth")
     with pytest.raises(InputError, match="timm has no such model"):
         convert(tmp_path / "none.pth", "timm:efficientnot")
 

@@ -13,6 +13,7 @@ from programs import train
 
 from ops.data.catalog import read_description, resolve
 from ops.data.clips import Sample, Unreadable
+from ops.data.decode import FrameError
 from ops.data.frame_names import longest_series
 from ops.data.loader import readable
 from ops.data.records import VideoRecord
@@ -177,6 +178,16 @@ def test_a_folder_that_is_not_there(own: Path) -> None:
     (own / "frames" / "walk").mkdir()
     (own / "frames" / "walk" / "clip.avi").touch()
     assert "holds clip.avi; frames are called like 00001.jpg" in storage.check(VideoRecord("walk", 1, 0), False).fault
+    (own / "frames" / "walk" / "clip.avi").unlink()
+    assert "holds nothing; frames are called like" in storage.check(VideoRecord("walk", 1, 0), False).fault
+
+
+@pytest.mark.parametrize("modality", ["RGB", "Flow"])
+def test_a_name_longer_than_file_systems_take(own: Path, modality: str) -> None:
+    storage, record = FrameFolders(own / "frames", modality=modality), VideoRecord("v" * 300, 4, 0)
+    with pytest.raises(FrameError, match=r"cannot be read \(File name too long\)"):
+        storage.read(record, [1])
+    assert "cannot be read (File name too long)" in storage.check(record, decode=False).fault
 
 
 def bad(count: int) -> list[Unreadable]:

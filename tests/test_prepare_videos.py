@@ -178,6 +178,13 @@ def test_faulty_csv(tmp_path: Path, text: str, words: str) -> None:
         read_table(tmp_path / "v.csv")
 
 
+@pytest.mark.parametrize(("encoding", "likeness"), [("utf-16", "UTF-16"), ("gbk", "GBK")])
+def test_a_csv_of_another_encoding_is_named(tmp_path: Path, encoding: str, likeness: str) -> None:
+    (tmp_path / "v.csv").write_text("path,label\n跑步.mp4,x\n", encoding=encoding)
+    with pytest.raises(InputError, match=rf"v\.csv:\d: the table is not UTF-8 text: it looks like {likeness}; save it"):
+        read_table(tmp_path / "v.csv")
+
+
 def test_paths_outside_are_refused(tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_text("../x.mp4,a\n")
     assert "paths must lie below the folder of the CSV" in refusal(tmp_path, videos="v.csv")

@@ -58,6 +58,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.data.catalog import CATALOG, DESCRIPTION, NAME, read_description
 from ops.data.opposites import default_policy
 from ops.data.records import read_categories, read_list
+from ops.data.textfile import read_text
 from ops.data.video_index import Indexed, index_file, index_videos, read_index
 from ops.errors import InputError, did_you_mean, explained, reported
 from ops.files import write_text
@@ -279,11 +280,7 @@ def videos_of_table(file: Path, root: Path) -> list[Video]:
 
 def read_table(file: Path) -> list[Video]:
     """The videos of a CSV of path,label[,split[,group]]. Raises one InputError with every faulty line."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(read_text(file, "table"), newline=""))
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
     except csv.Error as error:

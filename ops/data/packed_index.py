@@ -24,12 +24,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ops.data.decode import FrameError
-from ops.errors import InputError
+from ops.errors import InputError, is_limit
 from ops.files import atomic_write
 
 FORMAT = 2  # the first had no checksums, but is read
@@ -132,8 +132,8 @@ class PackedIndex:
             ) from None
         except InputError:
             raise
-        except Exception as error:  # of many kinds: what a damaged header says is parsed as Python
-            raise InputError(f"{self.file} cannot be read ({error}): {MEND}") from error
+        except Exception as error:
+            _refuse(self.file, error)
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -181,6 +181,15 @@ class PackedIndex:
         row = self._videos[place]
         first, count = int(row["first"]), int(row["files"])
         return int(row["crc"]) == _checksum(self._path(place), row, self._files[first : first + count])
+
+
+def _refuse(file: Path, error: Exception) -> NoReturn:
+    """Raises InputError for whatever came of reading a file: a damaged header is parsed as Python, and claims a lot."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and is_limit(error)):
+        raise error
+    if isinstance(error, OSError) and error.errno is not None:
+        raise InputError(f"{file} cannot be read ({error.strerror})") from error
+    raise InputError(f"{file} cannot be read ({error}): {MEND}") from error
 
 
 def _compare(what: str, found: object, expected: object) -> None:
@@ -293,5 +302,5 @@ def _rows_of(file: Path) -> Iterator[Any]:
     try:
         with np.load(file, allow_pickle=False) as saved:
             yield saved
-    except Exception as error:  # of many kinds: a damaged archive claims anything
-        raise InputError(f"{file} cannot be read ({error}): {MEND}") from error
+    except Exception as error:
+        _refuse(file, error)

@@ -103,11 +103,13 @@ class FrameFolders:
     def _in_pairs(self, folder: Path, number: int) -> bool:
         """Whether flow is in pairs of files. Raises MissingFrameError if this frame is there in neither form."""
         (pair, _), (packed,) = (self._picture_names([number], pairs) for pairs in (True, False))
-        if (folder / pair).exists():
-            return True
-        if not (folder / packed).exists():
+        try:
+            there = [(folder / name).exists() for name in (pair, packed)]
+        except OSError as error:
+            raise FrameError(f"{folder / pair}: cannot be read ({error.strerror})") from error
+        if not any(there):
             raise MissingFrameError(f"{folder / pair}: no such file, nor the packed {packed}")
-        return False
+        return there[0]
 
     def _in_there(self, files: Collection[str]) -> str:
         """What a folder holds where frames are missing, and what to say for that to be found."""
@@ -115,7 +117,7 @@ class FrameFolders:
         series = longest_series(files, flow)
         if series is None:
             names = " and ".join(self._picture_names([1], flow))
-            return f"{few(files)}; frames are called like {names}"
+            return f"{few(files) or 'nothing'}; frames are called like {names}"
         said = series.settings(self.template, self.first)
         lines = [f"{'flow_' * flow}{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()]
         needed = f"; dataset.toml needs the line{'s' * (len(lines) > 1)} {' and '.join(lines)}"

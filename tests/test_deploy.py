@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from test_model import shaken
 from torch import nn
 
+from ops.errors import InputError
 from ops.model.deploy import deploy, foldable
 from ops.model.folded import FoldedFEX
 from ops.model.tsn import TSN, NetworkOptions, build_network
@@ -85,10 +87,42 @@ def test_a_convolution_that_something_else_reads_keeps_its_batch_norm() -> None:
     network = trained(arch="timm:resnetv2_18", fex="off", num_segments=2)  # its shortcuts leave before the BatchNorm
     norms = {name for name, m in network.named_modules() if isinstance(m, NORMS)}
     kept = {name for name, m in deploy(network).named_modules() if isinstance(m, NORMS)}
-    assert set(foldable(network)) | kept == norms and kept and len(kept) < len(norms)
+    assert set(foldable(network, (1, 2, 3, 64, 64))) | kept == norms and kept and len(kept) < len(norms)
     clips = pixels(network, 64)
     with torch.inference_mode():
         assert far(deploy(network.double())(clips), network(clips)) <= 1e-9
+
+
+def test_it_refuses_to_score_otherwise_than_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = trained(arch="resnet18", num_segments=2)
+    before, drawn = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    deploy(network.train())
+    assert network.training and torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    right = FoldedFEX.forward
+    monkeypatch.setattr(FoldedFEX, "forward", lambda self, x: right(self, x) * (1 + 1e-4))
+    with pytest.raises(InputError, match=r"FEXNet .* on resnet18.*: by [\d.e-]+ of the largest score.*--no_deploy"):
+        deploy(network)
+    monkeypatch.setattr(FoldedFEX, "forward", lambda self, x: right(self, x) * float("nan"))
+    with pytest.raises(InputError, match="by nan of the largest score"):
+        deploy(network)
+
+
+def test_a_backbone_of_one_size_of_frames() -> None:
+    network = trained(arch="resnet18", num_segments=2)
+    network.base_model.register_forward_pre_hook(refuse_other_sizes)
+    clips = pixels(network, 64)
+    with torch.inference_mode():
+        assert far(deploy(network)(clips), network(clips)) <= 1e-4
+    network.base_model.register_forward_pre_hook(partial(refuse_other_sizes, size=65))
+    with pytest.raises(InputError, match=r"takes no frames of 32, 64, .*\(6[45] pixels\): give --no_deploy"):
+        deploy(network)
+
+
+def refuse_other_sizes(_module: nn.Module, inputs: tuple[torch.Tensor], size: int = 64) -> None:
+    """As timm's transformers do."""
+    if inputs[0].shape[-1] != size:
+        raise AssertionError(f"{size} pixels")
 
 
 def test_a_deployed_network_has_nothing_to_train() -> None:

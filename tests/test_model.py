@@ -16,7 +16,7 @@ from torch import nn
 from ops.errors import InputError
 from ops.model.fex import FEX, ForegroundEnhancement, SceneSegregation, initialise_from_data
 from ops.model.fex_released import ReleasedFEX
-from ops.model.temporal_shift import TemporalShift, WithTemporal
+from ops.model.temporal_shift import TemporalShift, WithTemporal, shifted
 from ops.model.tsn import TSN, NetworkOptions, build_network, network_options
 from ops.running.published import is_mmaction, published_dataset, rename_published
 from ops.running.published import published_network as read_options
@@ -116,6 +116,8 @@ def test_temporal_shift_is_the_literal_one_forward_and_backward(T: int, channels
     weights = torch.randn(N * T, channels, 3, 2)
     ours, theirs = TemporalShift(T, div)(x), literal.temporal_shift(x, T, div)
     assert torch.equal(ours, theirs)
+    fold = channels // div
+    assert torch.equal(torch.cat((*shifted(x, T, fold), x[:, 2 * fold :]), dim=1), theirs)
     with torch.no_grad():
         assert torch.equal(TemporalShift(T, div)(x), theirs)
     ours, theirs = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, theirs))

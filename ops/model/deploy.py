@@ -7,6 +7,8 @@ space. Feature maps are `(N·T, C, H, W)`, the frames of a video adjacent.
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,13 +18,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from ops.errors import InputError
 from ops.model.fex import FEX, TemporalInformationModule
-from ops.model.folded import FoldedFEX, FoldedShift
-from ops.model.temporal_shift import TemporalShift, WithTemporal, is_pointwise
+from ops.model.folded import FoldedFEX
+from ops.model.layers import is_batch_norm, is_convolution, is_pointwise, is_watched
+from ops.model.temporal_shift import WithTemporal
 from ops.model.tsn import TSN
 
-CONVOLUTIONS = (nn.modules.conv._ConvNd,)
-WATCHED_SIZE = 224  # pixels: a size that every backbone takes
+SIZES = (32, 64, 224, 256, 384)  # pixels: a network is tried on the first of these that its backbone takes
+TOLERANCE = 1e-6  # of the largest score; in float64 folding changes the scores by 1e-15
 
 
 @torch.no_grad()
@@ -30,60 +34,91 @@ def deploy(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     """A copy of `network` for evaluation only, equal to it to rounding: 1e-5 of the scores in float32.
 
     Every BatchNorm that is alone in reading a convolution's result is folded into the convolution, and each FEX block
-    and temporal shift into the convolution behind it as far as it goes (see `folded`). The copy has no training mode.
+    into the convolution behind it as far as it goes (see `folded`). The copy has no training mode.
 
     `dtype`: that of an autocast the copy will run under; its convolutions' weights are kept in it, where autocast
     would convert them in every pass.
+
+    Raises InputError if the copy does not score a clip as the network does (computed in float64).
     """
-    network = copy.deepcopy(network).eval()
-    for norm, conv in foldable(network).items():
+    deployed = copy.deepcopy(network).eval().double()
+    clip, expected = scored_clip(deployed)
+    _fold(deployed, foldable(deployed, clip.shape))
+    refuse_other_scores(network.name, deployed(clip), expected)
+    deployed.to(next(network.parameters()).dtype)
+    for module in deployed.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+        if is_convolution(module):
+            module.to(dtype=dtype)
+    return deployed.requires_grad_(False)
+
+
+def scored_clip(network: TSN) -> tuple[torch.Tensor, torch.Tensor]:
+    """A clip of noise `(1, T, C, H, W)`, always the same, and the network's scores of it."""
+    weights = next(network.parameters())
+    for size in SIZES:
+        shape = (1, network.options.num_segments, network.input_stage.channels, size, size)
+        clip = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weights)
+        try:
+            return clip, network(clip)
+        except (AssertionError, RuntimeError) as error:  # of backbones that are made for one size, or for large ones
+            reason = error
+    sizes = ", ".join(map(str, SIZES))
+    raise InputError(f"{network.name}: takes no frames of {sizes} pixels ({reason}): give --no_deploy") from reason
+
+
+def refuse_other_scores(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Raises InputError if the scores that a network's deployed form `found` are not those `expected` of it."""
+    smallest = torch.finfo(expected.dtype).tiny
+    far = ((found - expected).abs().max() / expected.abs().max().clamp_min(smallest)).item()
+    if not far <= TOLERANCE:
+        raise InputError(
+            f"{name}: its form for evaluation scores a clip otherwise than the network itself: by {far:.2g} of the "
+            f"largest score, where {TOLERANCE:g} is allowed. Give --no_deploy, and report which backbone it was"
+        )
+
+
+def _fold(network: TSN, norms: dict[str, str]) -> None:
+    """Folds, in place, BatchNorms into their convolutions (`norms`, see `foldable`), then FEX blocks."""
+    for norm, conv in norms.items():
         layer: Any = network.get_submodule(conv)
         batch_norm: Any = network.get_submodule(norm)
         network.set_submodule(conv, fuse_conv_bn_eval(layer, batch_norm))
         # timm's BatchNorm has an activation inside.
         network.set_submodule(norm, getattr(batch_norm, "act", nn.Identity()))
     for module in network.modules():
-        if isinstance(module, TemporalInformationModule):  # which reshapes between the two
+        # Which reshapes between the two.
+        if isinstance(module, TemporalInformationModule) and is_convolution(module.conv) and is_batch_norm(module.bn):
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)
             module.set_submodule("bn", nn.Identity())
     for name, module in list(network.named_modules()):
         if isinstance(module, WithTemporal) and (one := folded(module.temporal, module.net)) is not None:
             network.set_submodule(name, one)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-        if isinstance(module, (*CONVOLUTIONS, FoldedFEX, FoldedShift)):
-            module.to(dtype=dtype)
-    return network.requires_grad_(False)
 
 
-def folded(operator: nn.Module, net: nn.Module) -> nn.Module | None:
-    """An operator in time and the layer behind it as one module, if they fold; BatchNorms have been folded before."""
-    conv = net if isinstance(net, nn.Conv2d) and is_pointwise(net) and net.stride == (1, 1) else None
-    if isinstance(operator, FEX):
-        return FoldedFEX(operator, net, conv)
-    if isinstance(operator, TemporalShift) and conv is not None:
-        return FoldedShift(operator, conv)
-    return None
+def folded(operator: nn.Module, net: nn.Module) -> FoldedFEX | None:
+    """A FEX block and the layer behind it as one module, if they fold; BatchNorms have been folded before."""
+    if type(operator) is not FEX or is_watched(operator) or not is_pointwise(operator.segregation.fusion):
+        return None
+    return FoldedFEX(operator, net, net if is_pointwise(net) and net.stride == (1, 1) else None)
 
 
-def foldable(network: TSN) -> dict[str, str]:
+def foldable(network: TSN, clips: Sequence[int]) -> dict[str, str]:
     """The names of the BatchNorms that can be folded, each with its convolution's.
 
-    Found by watching one forward pass without numbers: the BatchNorm reads what the convolution gave, and nothing
-    else does.
+    Found by watching one forward pass without numbers, of clips of this shape: the BatchNorm reads what the convolution
+    gave, and nothing else does; and neither works twice.
     """
     meta_copy = copy.deepcopy(network).to("meta")
-    shape = (1, network.options.num_segments, network.input_stage.channels, WATCHED_SIZE, WATCHED_SIZE)
     with _Readers() as readers, torch.no_grad():
         for name, module in meta_copy.named_modules():
-            layer = module.net if isinstance(module, WithTemporal) else module
-            if isinstance(layer, CONVOLUTIONS):
-                module.register_forward_hook(partial(readers.produced, name + ".net" * (layer is not module)))
-            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if is_convolution(module):
+                module.register_forward_hook(partial(readers.produced, name))
+            elif is_batch_norm(module):
                 module.register_forward_pre_hook(partial(readers.enter, name))
                 module.register_forward_hook(readers.leave)
-        meta_copy(torch.zeros(shape, device="meta"))
+        meta_copy(torch.zeros(*clips, device="meta", dtype=next(network.parameters()).dtype))
     return readers.alone()
 
 
@@ -95,13 +130,16 @@ class _Readers(TorchFunctionMode):
         self.convs: dict[int, tuple[str, torch.Tensor]] = {}  # by the id of the result
         self.readers: dict[int, list[str]] = {}  # BatchNorms by name, all else as ""
         self.norm = ""  # the BatchNorm that is running
+        self.calls: Counter[str] = Counter()  # of either kind of layer
 
     def produced(self, name: str, _module: nn.Module, _inputs: Any, result: torch.Tensor) -> None:
         self.convs[id(result)], self.readers[id(result)] = (name, result), []
+        self.calls[name] += 1
 
     def enter(self, name: str, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self.norm = name
         self.readers.get(id(inputs[0]), []).append(name)
+        self.calls[name] += 1
 
     def leave(self, *_: Any) -> None:
         self.norm = ""
@@ -113,6 +151,7 @@ class _Readers(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def alone(self) -> dict[str, str]:
-        """The BatchNorms that are a result's only reader, each with the convolution."""
+        """The BatchNorms that are a result's only reader, each with the convolution; both called once."""
         norms = {key: each[0] for key, each in self.readers.items() if len(each) == 1 and each[0]}
-        return {norm: self.convs[key][0] for key, norm in norms.items()}
+        pairs = {norm: self.convs[key][0] for key, norm in norms.items()}
+        return {norm: conv for norm, conv in pairs.items() if self.calls[norm] == self.calls[conv] == 1}

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from archs.backbone import Backbone, InputConvention
+from ops.errors import InputError
+from ops.model.layers import is_convolution
 
 FLOW_PAIRS, DIFFERENCES = 5, 5
 FRAMES = {"RGB": 1, "Flow": FLOW_PAIRS, "RGBDiff": DIFFERENCES + 1}  # stored ones that make a segment
@@ -80,15 +82,21 @@ def flow_statistics(convention: InputConvention) -> tuple[tuple[float, ...], tup
 
 
 @torch.no_grad()
-def adapt_first_convolution(backbone: Backbone, channels: int) -> None:
-    """Gives the first convolution `channels` inputs, each with the mean of its kernels over the colours.
+def adapt_first_convolution(backbone: Backbone, arch: str, modality: str, keep_rgb: bool = False) -> None:
+    """Gives the first convolution the modality's inputs, each with the mean of its kernels over the colours.
 
-    With 18 (RGBDiff beside RGB) the colours' own kernels stay in front.
+    With 18 (RGBDiff beside RGB) the colours' own kernels stay in front. Raises InputError where its weights are not
+    the kernels that it applies.
     """
     conv = backbone.net.get_submodule(backbone.first_conv)
-    assert isinstance(conv, nn.Conv2d)
-    conv.weight = nn.Parameter(adapted_kernels(conv.weight, channels))
-    conv.in_channels = channels
+    if not is_convolution(conv):
+        raise InputError(
+            f"--modality {modality}: the first convolution of {arch} is a {type(conv).__name__}, which does not apply "
+            "its weights as they are, so that their mean over the colours would be another start; give --modality RGB, "
+            "or another --arch"
+        )
+    conv.in_channels = input_channels(modality, keep_rgb)
+    conv.weight = nn.Parameter(adapted_kernels(conv.weight, conv.in_channels))
 
 
 def adapted_kernels(weight: torch.Tensor, channels: int) -> torch.Tensor:

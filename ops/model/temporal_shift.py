@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+
+from ops.model.layers import is_pointwise, is_watched
 
 
 class TemporalShift(nn.Module):
@@ -29,45 +32,70 @@ class TemporalShift(nn.Module):
         """`(N·T, C, H, W)` to the same shape."""
         return shift(x, self.num_segments, x.shape[1] // self.shift_div)
 
+    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+        """`conv(self(x))` of a 1x1 convolution.
+
+        torch.compile gets the sum of three, as it puts sums into convolutions and concatenates slowly.
+        """
+        fold = x.shape[1] // self.shift_div
+        if not torch.compiler.is_dynamo_compiling() or not 0 < 2 * fold < x.shape[1]:
+            return conv(self(x))
+        parts = zip(
+            (*shifted(x, self.num_segments, fold), x[:, 2 * fold :]),
+            conv.weight.tensor_split((fold, 2 * fold), dim=1),
+            (None, None, conv.bias),
+            strict=True,
+        )
+        first, second, own = (F.conv2d(each, weight, bias, conv.stride) for each, weight, bias in parts)
+        return own + first + second
+
     def extra_repr(self) -> str:
         return f"num_segments={self.num_segments}, shift_div={self.shift_div}"
 
 
-# An operator of its own, as torch.compile would make a slow loop over scattered channels of these copies.
-@torch.library.custom_op("fexnet::temporal_shift", mutates_args=())
-def shift(x: torch.Tensor, num_segments: int, fold: int, backwards: bool = False) -> torch.Tensor:
-    """Channels `[0, fold)` of `x` `(N·T, C, H, W)` from the next frame, `[fold, 2·fold)` from the previous one.
+def shift(x: torch.Tensor, num_segments: int, fold: int) -> torch.Tensor:
+    """Channels `[0, fold)` of `x` `(N·T, C, H, W)` from the next frame, `[fold, 2·fold)` from the previous one."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or isinstance(x, torch.fx.Proxy):
+        return torch.cat((*shifted(x, num_segments, fold), x[:, 2 * fold :]), dim=1)
+    return _Shift.apply(x, num_segments, fold, False)
 
-    `backwards`: the other way round.
+
+def shifted(x: torch.Tensor, num_segments: int, fold: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The channels alone that move, from the next frame and from the previous one: `(N·T, fold, H, W)` each.
+
+    Made of slices and concatenations alone, which exporters and compilers read. With time and space as two axes, as
+    torch.compile makes slow code of five axes in channels-last memory.
     """
-    out = x.clone()  # of the whole, as memory lies, is cheaper than of the other channels
-    frames, shifted = (each.unflatten(0, (-1, num_segments)) for each in (x, out))  # (N, T, C, H, W)
-    from_next, from_previous = slice(0, fold), slice(fold, 2 * fold)
-    if backwards:
-        from_next, from_previous = from_previous, from_next
-    shifted[:, :-1, from_next] = frames[:, 1:, from_next]
-    shifted[:, -1, from_next] = 0
-    shifted[:, 1:, from_previous] = frames[:, :-1, from_previous]
-    shifted[:, 0, from_previous] = 0
-    return out
+    clips = x[:, : 2 * fold].flatten(2).unflatten(0, (-1, num_segments)).transpose(1, 2)  # (N, 2·fold, T, H·W)
+    nothing = torch.zeros_like(clips[:, :fold, :1])
+    from_next = torch.cat((clips[:, :fold, 1:], nothing), dim=2)  # (N, fold, T, H·W)
+    from_previous = torch.cat((nothing, clips[:, fold:, :-1]), dim=2)
+    moved = (each.transpose(1, 2).flatten(0, 1).unflatten(2, x.shape[2:]) for each in (from_next, from_previous))
+    return next(moved), next(moved)
 
 
-@shift.register_fake
-def _(x: torch.Tensor, num_segments: int, fold: int, backwards: bool = False) -> torch.Tensor:
-    return torch.empty_like(x)
+class _Shift(torch.autograd.Function):
+    """The shift in eager mode, where slices cost a copy each, and their gradients one of the whole."""
 
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, num_segments: int, fold: int, backwards: bool) -> torch.Tensor:
+        ctx.arguments = num_segments, fold, backwards
+        out = x.clone()  # of the whole, as memory lies, is cheaper than of the other channels
+        frames, moved = (each.unflatten(0, (-1, num_segments)) for each in (x, out))  # (N, T, C, H, W)
+        from_next, from_previous = slice(0, fold), slice(fold, 2 * fold)
+        if backwards:
+            from_next, from_previous = from_previous, from_next
+        moved[:, :-1, from_next] = frames[:, 1:, from_next]
+        moved[:, -1, from_next] = 0
+        moved[:, 1:, from_previous] = frames[:, :-1, from_previous]
+        moved[:, 0, from_previous] = 0
+        return out
 
-def _setup(ctx: Any, inputs: tuple[torch.Tensor, int, int, bool], output: torch.Tensor) -> None:
-    ctx.arguments = inputs[1:]
-
-
-def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-    """The shift's transpose is the shift the other way."""
-    num_segments, fold, backwards = ctx.arguments
-    return shift(grad, num_segments, fold, not backwards), None, None, None
-
-
-shift.register_autograd(_backward, setup_context=_setup)
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        """The shift's transpose is the shift the other way."""
+        num_segments, fold, backwards = ctx.arguments
+        return _Shift.apply(grads[0], num_segments, fold, not backwards), None, None, None
 
 
 class WithTemporal(nn.Module):
@@ -84,11 +112,6 @@ class WithTemporal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to whatever `net` makes of that shape."""
         merged: Callable[..., torch.Tensor] | None = getattr(self.temporal, "before_pointwise", None)
-        if merged and isinstance(self.net, nn.Conv2d) and is_pointwise(self.net):
+        if merged and is_pointwise(self.net) and not is_watched(self.temporal):
             return merged(x, self.net)
         return self.net(self.temporal(x))
-
-
-def is_pointwise(conv: nn.Conv2d) -> bool:
-    """True for a 1x1 convolution that reads nothing but its own place."""
-    return conv.kernel_size == (1, 1) and conv.groups == 1 and conv.padding in (0, (0, 0))

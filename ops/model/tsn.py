@@ -16,7 +16,7 @@ from archs.backbone import Backbone, build_backbone
 from ops.errors import InputError
 from ops.model.fex import FEX
 from ops.model.fex_released import ReleasedFEX
-from ops.model.input_stage import InputStage, adapt_first_convolution, input_channels
+from ops.model.input_stage import InputStage, adapt_first_convolution
 from ops.model.non_local import NonLocal
 from ops.model.spatiotemporal_se import SpatioTemporalSE
 from ops.model.surgery import add_non_local, add_se, patch_fex, patch_shift, pool_in_time, refuse_unpatchable
@@ -225,7 +225,7 @@ def build_network(options: NetworkOptions, pretrain: str = "none") -> TSN:
     if options.modality != "RGB":
         if not backbone.first_conv:
             raise InputError(f"{options.arch} has several first convolutions, which take RGB only: give another --arch")
-        adapt_first_convolution(backbone, input_channels(options.modality, options.keep_rgb))
+        adapt_first_convolution(backbone, options.arch, options.modality, options.keep_rgb)
     network = TSN(options, backbone, patch(backbone, options))
     if options.has_fex and options.fex_init == "shift":
         for block in network.fex_blocks():

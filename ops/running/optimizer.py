@@ -44,14 +44,15 @@ def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str
             if not parameter.requires_grad:
                 continue
             fresh = id(module) in inside_fex
-            if isinstance(module, LAYERS):
+            if isinstance(module, LAYERS) and kind in ("weight", "bias"):
                 if module is network.classifier and classifier_lr5:
                     group = "lr5_weight" if kind == "weight" else "lr10_bias"
                 else:
                     group = (
                         f"{'new_conv' if fresh else 'first_conv' if name == network.first_conv else 'normal'}_{kind}"
                     )
-            elif isinstance(module, NORMS) or parameter.ndim <= 1:  # such as the scales of a layer in timm's ConvNeXt
+            # Such as the scales of a layer in timm's ConvNeXt, or the gains (K, 1, 1, 1) in its NFNets.
+            elif isinstance(module, NORMS) or parameter.numel() == parameter.shape[:1].numel():
                 group = "new_bn" if fresh else "BN scale/shift"
             else:  # such as timm's position embeddings
                 group = "normal_weight"

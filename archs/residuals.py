@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 BATCH = 2
 SHORTCUT_CONVS = 2  # at most: where the shape changes, a ResNet's shortcut has one, GhostNet's two
 CONV, SUMS, GATES = "Conv2d", ("add", "add_"), ("mul", "mul_")
+SPLITS = ("split", "split_with_sizes", "chunk", "unbind", "select", "slice")
 PRODUCTS = (
     *("mm", "addmm", "bmm", "baddbmm"),
     *("_scaled_dot_product_attention_math", "_scaled_dot_product_flash_attention_for_cpu"),
@@ -38,7 +39,7 @@ PRODUCTS = (
 NO_SUM = "nothing in it is added to a shortcut"
 NO_CONVS = "its residual blocks are attention and linear layers, without a convolution before which to mix frames"
 TOKENS = "its residual blocks work on tokens: no convolution reads a block's channels in a frame"
-ATTENTION = "the convolutions of its residual blocks make the queries, keys and values of attention"
+ATTENTION = "the convolutions of its residual blocks make the queries, keys and values of attention, or gates"
 SIDE_BY_SIDE = "the main paths of its residual blocks begin with several layers side by side, or with a linear layer"
 BRANCHES = "what it adds up are branches that each have convolutions, not a main path and a shortcut"
 
@@ -78,14 +79,12 @@ def find_residuals(net: nn.Module, input_size: tuple[int, int, int]) -> Residual
     except Exception as error:  # of code that is not ours
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         return Residuals({}, f"its forward pass can't be watched without numbers ({cause})")
+    verdicts = {end: flow.judge(end) for end in flow.sums()}
+    blocks = {end: block for end, block in verdicts.items() if isinstance(block, Block)}
+    reasons = Counter(reason for reason in verdicts.values() if isinstance(reason, str))
     stages: dict[str, list[Block]] = {}
-    reasons: Counter[str] = Counter()
-    for end in flow.sums():
-        found = flow.judge(end)
-        if isinstance(found, Block):
-            stages.setdefault(_stage(input_size[2] / flow.steps[end].shape[3]), []).append(found)
-        else:
-            reasons[found] += 1
+    for end in sorted(set(blocks) - flow.inside(blocks)):
+        stages.setdefault(_stage(input_size[2] / flow.steps[end].shape[3]), []).append(blocks[end])
     return Residuals({stage: tuple(stages[stage]) for stage in sorted(stages)}, _most_telling(reasons))
 
 
@@ -210,19 +209,18 @@ class _Flow:
     def judge(self, end: int) -> Block | str:
         """The residual block that ends in this sum, or why it is none that can be patched."""
         start = self.dominators[end]  # where the ways of the sum's terms part
-        terms = sorted(self.steps[end].sources, key=lambda term: self.convs(self.between(start, term)))
-        shortcut, main = (self.between(start, term) for term in terms)
+        shortcut, main, last = self.ways(end)
         few, many = self.convs(shortcut), self.convs(main)
         if not many:
             return NO_CONVS
         if few == many or few > SHORTCUT_CONVS or shortcut & main:
             return SIDE_BY_SIDE if few == many == 1 else BRANCHES
-        layers = self._layers(start, terms[1])
+        layers = self._layers(start, last)
         if not layers:
             return SIDE_BY_SIDE
-        ends = [source for _, source, _ in layers[1:]] + [terms[1]]
-        attends = [self._attends(self.between(source, end)) for (_, source, _), end in zip(layers, ends, strict=True)]
-        convolve = layers[: attends.index(True)] if any(attends) else layers
+        ends = [source for _, source, _ in layers[1:]] + [last]
+        attend = [self._attends(source, result, end) for (_, source, result), end in zip(layers, ends, strict=True)]
+        convolve = layers[: attend.index(True)] if any(attend) else layers
         if not convolve:
             return ATTENTION
         entered, read = self.steps[start].shape, self.steps[layers[0][1]].shape
@@ -230,6 +228,19 @@ class _Flow:
             return TOKENS
         names, sources, _ = zip(*convolve, strict=True)
         return Block(self._whole(start, end), names, tuple(self.steps[n].shape[1] for n in sources))
+
+    def ways(self, end: int) -> tuple[set[int], set[int], int]:
+        """To this sum: the steps with fewer convolutions, those with more, and the last one of these."""
+        start = self.dominators[end]
+        (_, shortcut, _), (_, main, last) = sorted(
+            ((self.convs(side := self.between(start, term)), side, term) for term in self.steps[end].sources),
+            key=lambda way: way[0],
+        )
+        return shortcut, main, last
+
+    def inside(self, ends: Iterable[int]) -> set[int]:
+        """The steps that are part of the main paths to these sums."""
+        return set().union(*(self.ways(end)[1] for end in ends))
 
     def between(self, start: int, end: int) -> set[int]:
         """The steps on all ways from `start`, itself not included, to `end`."""
@@ -285,9 +296,11 @@ class _Flow:
         """Whether there is a convolution or a linear layer among them."""
         return any(self.steps[n].kind in (CONV, *PRODUCTS) for n in steps)
 
-    def _attends(self, steps: set[int]) -> bool:
-        """Whether one of them multiplies two results, as matrices."""
-        return any(self.steps[n].kind in PRODUCTS and len(self.steps[n].sources) > 1 for n in steps)
+    def _attends(self, source: int, result: int, end: int) -> bool:
+        """Whether what a layer makes is split at once, or multiplied by matrices made of it, before the next layer."""
+        steps = [self.steps[n] for n in self.between(source, end)]
+        splits = any(step.kind in SPLITS and result in step.sources for step in steps)
+        return splits or any(step.kind in PRODUCTS and len(step.sources) > 1 for step in steps)
 
     def _whole(self, start: int, end: int) -> str:
         """The module that makes the sum, if it is given the block's input alone, or what it norms to that."""

@@ -167,6 +167,31 @@ class Made(nn.Module):
         return self.shortcut(x) + self.main(x)
 
 
+class Inner(nn.Module):
+    """A sum of a map and a convolution of it, as a branch that is merged into one convolution later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = conv(), nn.BatchNorm2d(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same shape."""
+        return self.norm(x) + self.conv(x)
+
+
+class Modulation(nn.Module):
+    """A map times a gate, both of one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.out = nn.Conv2d(8, 16, 1), conv()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same shape."""
+        x, gate = self.both(x).chunk(2, dim=1)
+        return self.out(x * gate.sigmoid())
+
+
 class Attention(nn.Module):
     """Among the places of a map, of whose channels one convolution makes queries, keys and values."""
 
@@ -234,6 +259,7 @@ def chain(*modules: nn.Module) -> nn.Module:
         (Made(chain(conv(), nn.ReLU(inplace=True)), chain(nn.BatchNorm2d(8))), ("main.0",)),
         (Made(chain(Beside(conv(8, 4), conv(8, 4)), conv())), ("main.0", "main.1")),
         (Made(chain(conv(), Attention())), ("main.0",)),  # a bottleneck around attention
+        (Made(chain(Inner(), conv())), ("main.0", "main.1")),  # what is a block inside of another's layer is none
         (Made(Twice()), ("main",)),
     ],
 )
@@ -246,6 +272,7 @@ def test_first_layers_of_main_paths(made: Made, layers: tuple[str, ...]) -> None
     ("made", "because"),
     [
         (Made(Attention()), "queries, keys and values"),
+        (Made(Modulation()), "queries, keys and values of attention, or gates"),
         (Made(chain(nn.Flatten(2), nn.Linear(64, 64), nn.Unflatten(2, (8, 8)))), "without a convolution"),
         (Made(chain(nn.Flatten(2), nn.Linear(64, 64), nn.Unflatten(2, (8, 8)), conv())), "or with a linear layer"),
         (Made(conv(), conv()), "side by side"),  # nothing says which is the shortcut

@@ -80,7 +80,7 @@ def lines(modules: Iterable[str]) -> list[str]:
     rows, refused = [], defaultdict(list)
     for module in modules:
         alike: dict[str, list[tuple[str, Finding]]] = defaultdict(list)
-        for family, example in smallest(module).items():
+        for family, example in smallest(module).items():  # the smallest first
             found = finding(example)
             if found.why_not:
                 refused[found.why_not].append(f"{family} (`{example}`)")
@@ -102,12 +102,15 @@ def lines(modules: Iterable[str]) -> list[str]:
 
 def row(module: str, alike: Sequence[tuple[str, Finding]]) -> str:
     """Families whose blocks are patched before the same layers, with the first one's example."""
-    families, found = ", ".join(dict.fromkeys(family for family, _ in alike)), alike[0][1]
+    families, found = ", ".join(sorted(family for family, _ in alike)), alike[0][1]
     return f"| {module} | {families} | `{found.example}` | {found.before} | {found.shift} | {found.fex} |"
 
 
 def smallest(module: str) -> dict[str, str]:
-    """Of each family in timm's `module` the network with the fewest parameters that has one classifier, or of all."""
+    """Of each family in timm's `module` the network with the fewest parameters (of those with one classifier, if any).
+
+    The smallest first.
+    """
     members: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
     names = timm_library().list_models(module=module)
     for name in (name for name in names if not name.startswith("test_")):  # timm's own tests'
@@ -116,7 +119,8 @@ def smallest(module: str) -> dict[str, str]:
         with torch.device("meta"):
             net = create(f"{TIMM_PREFIX}{name}", pretrained=False)
         members[match[1]].append((_is_headless(net), sum(p.numel() for p in net.parameters()), name))
-    return {family: min(sizes)[2] for family, sizes in sorted(members.items())}
+    best = {min(sizes): family for family, sizes in members.items()}
+    return {best[size]: size[2] for size in sorted(best)}
 
 
 def _is_headless(net: torch.nn.Module) -> bool:

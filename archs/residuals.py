@@ -38,7 +38,7 @@ PRODUCTS = (
 # Why a sum is no block that can be patched; of a network without such blocks, why it has none.
 NO_SUM = "nothing in it is added to a shortcut"
 NO_CONVS = "its residual blocks are attention and linear layers, without a convolution before which to mix frames"
-TOKENS = "its residual blocks work on tokens: no convolution reads a block's channels in a frame"
+TOKENS = "its residual blocks work on tokens: no convolution reads a block's channels, of which a part could be shifted"
 ATTENTION = "the convolutions of its residual blocks make the queries, keys and values of attention, or gates"
 SIDE_BY_SIDE = "the main paths of its residual blocks begin with several layers side by side, or with a linear layer"
 BRANCHES = "what it adds up are branches that each have convolutions, not a main path and a shortcut"
@@ -224,7 +224,7 @@ class _Flow:
         if not convolve:
             return ATTENTION
         entered, read = self.steps[start].shape, self.steps[layers[0][1]].shape
-        if len(entered) != 4 or len(self.steps[end].shape) != 4 or read[:2] != entered[:2]:
+        if len(entered) != 4 or len(self.steps[end].shape) != 4 or read[:2] != entered[:2] or entered[1] == 1:
             return TOKENS
         names, sources, _ = zip(*convolve, strict=True)
         return Block(self._whole(start, end), names, tuple(self.steps[n].shape[1] for n in sources))

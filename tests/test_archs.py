@@ -82,14 +82,15 @@ TIMM = {  # name: (patched by the shift, of them the first, patched by FEX)
 def test_timms_networks_are_patched_before_each_blocks_first_convolution(name: str) -> None:
     count, first, with_fex = TIMM[name]
     for fex, expected in (("off", count), ("paper", with_fex)):
-        network = build_network(replace(TSM, arch=f"timm:{name}", fex=fex, fex_init="plain"))
+        with torch.device("meta"):
+            network = build_network(replace(TSM, arch=f"timm:{name}", fex=fex, fex_init="plain"))
         assert len(network.patched) == len(set(network.patched)) == expected
         assert all(isinstance(network.base_model.get_submodule(f"{n}.net"), nn.Conv2d) for n in network.patched)
         assert not any({"downsample", "shortcut", "se"} & set(n.split(".")) for n in network.patched)
         assert fex == "paper" or network.patched[0] == first
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "resnetv2_50", "regnetx_002", "convnext_atto"])
+@pytest.mark.parametrize("name", ["resnet10t", "resnetv2_18", "regnetx_002", "convnext_atto"])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_timms_networks_train_and_see_time(name: str, dropout: float) -> None:
     torch.manual_seed(0)

@@ -20,9 +20,23 @@ from ops.data.clips import ClipMode, ClipOptions, Sample, VideoClips
 from ops.data.storages.frames import FrameFolders
 from ops.data.videofile import rgb_frames, scan
 from ops.errors import InputError
+from ops.model.deploy import deploy
 from ops.model.input_stage import InputStage
 from tools import benchmark, performance_page
-from tools.benchmarks import decode, findings, growth, loader, model, networks, options, pictures, plots, sides, storage
+from tools.benchmarks import (
+    decode,
+    findings,
+    forms,
+    growth,
+    loader,
+    model,
+    networks,
+    options,
+    pictures,
+    plots,
+    sides,
+    storage,
+)
 from tools.benchmarks.findings import Curve
 from tools.benchmarks.sides import Side
 
@@ -118,6 +132,31 @@ def test_rows_of_networks(
         assert (row["ours"], row["against"]) == expected and row["ratio"] == row["ours"] / row["against"]
     fex, literally = (next(scores for kind, scores in made if kind == wanted) for wanted in ("fex", "literal"))
     assert (fex - literally).abs().max() <= 1e-9 * literally.abs().max() > 0  # the same network
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    ("kind", "form"), [(kind, form) for kind, forms_of in forms.FORMS.items() for form in forms_of]
+)
+def test_every_form_is_the_same_network(kind: str, form: str, arch: str) -> None:
+    words = ["forms", "--arch", arch, "--num_segments", "3", "--input_size", "32", "--batch_size", "2"]
+    args = benchmark.parse(words)
+    network = deploy(networks.network(args, kind).double().eval())
+    clips = networks.clips(args)
+    expected, kinds = network(clips), {type(module).__name__ for module in network.modules()}
+    found = forms.forced(network, form)
+    changed = {type(module).__name__ for module in found.modules()} - kinds
+    assert bool(changed) == (form != forms.FORMS[kind][0] and (arch == "resnet50" or kind == "fex"))
+    assert (found(clips) - expected).abs().max() <= 1e-9 * expected.abs().max() > 0
+
+
+def test_rows_of_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sides, "taking_turns", lambda made, repeats, _: ([[1.0] * repeats for _ in made], [1.0, 1.0]))
+    assert benchmark.main(["forms", "--repeats", "2", "--json", str(tmp_path / "out.json")]) == 0
+    rows = {row["name"].removeprefix("gpu_"): row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
+    assert len(rows) == 5 + len(forms.SHAPES)
+    product = rows["convolution_vs_product, 256 to 64 channels, 56 × 56"]
+    assert (product["unit"], product["ours"]) == ("GMACs/s", 8 * 256 * 64 * 56**2 / 1e9)
 
 
 def test_rows_of_storages(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

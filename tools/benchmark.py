@@ -27,12 +27,13 @@ from ops.machine import wait_passively
 
 wait_passively()  # as the programs do, before torch is loaded
 
-from tools.benchmarks import decode, end2end, growth, loader, model, options, storage, train  # noqa: E402
+from tools.benchmarks import decode, end2end, forms, growth, loader, model, options, storage, train  # noqa: E402
 from tools.benchmarks.findings import Findings, machine  # noqa: E402
 from tools.options import documented_parser  # noqa: E402
 
 PARTS: dict[str, ModuleType] = {
-    each.__name__.rsplit(".", 1)[1]: each for each in (decode, end2end, growth, loader, model, options, storage, train)
+    each.__name__.rsplit(".", 1)[1]: each
+    for each in (decode, end2end, forms, growth, loader, model, options, storage, train)
 }
 
 

@@ -109,21 +109,15 @@ class SceneSegregation(nn.Module):
         frames = F.conv2d(foreground, weights.frame, weights.bias)
         return replace_foreground(x, self._fused(frames, foreground, weights))
 
-    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d, attention: torch.Tensor | None = None) -> torch.Tensor:
+    def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
         """`conv(self(x))` of a 1x1 convolution (C to K channels): `(N·T, C, H, W)` to `(N·T, K, H', W')`.
 
-        Neither the foreground nor the block's output is ever put together; `attention` `(N·T, C, 1, 1)`, by which x
-        shall be multiplied, goes into each frame's weights.
+        Neither the foreground nor the block's output is ever put together.
         """
-        if attention is not None and conv.stride != (1, 1):
-            x, attention = x * attention, None
         x, foreground = with_foreground(x, self.width)
         weights = self.merged(conv)
-        if attention is None:
-            return self._fused(F.conv2d(x, weights.frame, weights.bias, conv.stride), foreground, weights, conv.stride)
-        own = weights.frame.flatten(1).t() * attention.flatten(2)  # (N·T, C, K)
-        frames = (as_rows(x) @ own + weights.bias).unflatten(1, x.shape[2:])  # (N·T, H, W, K)
-        return self._fused(frames.permute(0, 3, 1, 2), foreground * attention[:, : self.width], weights)
+        frames = F.conv2d(x, weights.frame, weights.bias, conv.stride)
+        return self._fused(frames, foreground, weights, conv.stride)
 
     def scene(self, foreground: torch.Tensor) -> torch.Tensor:
         """`(N·T, F, H, W)` to one map a video, `(N, F, H, W)`: what SR subtracts from every frame."""
@@ -219,14 +213,14 @@ class FEX(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape."""
-        if self.enhancement is not None:
-            x = self.enhancement(x)
-        return self.segregation(x)
+        return self.segregation(self._enhanced(x))
 
     def before_pointwise(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
         """`conv(self(x))` of a 1x1 convolution, faster; see `SceneSegregation.before_pointwise`."""
-        attention = None if self.enhancement is None else self.enhancement.attention(x)
-        return self.segregation.before_pointwise(x, conv, attention)
+        return self.segregation.before_pointwise(self._enhanced(x), conv)
+
+    def _enhanced(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.enhancement is None else self.enhancement(x)
 
     def start_as_shift(self) -> None:
         """Sets the weights so that the block computes `TemporalShift` in evaluation mode, and learns from there."""

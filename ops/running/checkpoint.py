@@ -221,8 +221,8 @@ def load_matching_weights(network: TSN, checkpoint: Checkpoint, with_classifier:
     own = network.state_dict()
     given = _renamed(network, checkpoint.state_dict)
     first, adapted = f"{network.first_conv}.weight", []
-    applied = is_convolution(network.get_submodule(network.first_conv))
-    if applied and first in given and given[first].shape[1] != own[first].shape[1]:
+    other = first in given and given[first].shape[1] != own[first].shape[1]
+    if other and is_convolution(network.get_submodule(network.first_conv)):
         given[first], adapted = adapted_kernels(given[first], own[first].shape[1]), [first]
     usable = {n: v for n, v in given.items() if with_classifier or not n.startswith(network.classifiers)}
     loaded = [name for name in own if name in usable and own[name].shape == usable[name].shape]

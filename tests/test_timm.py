@@ -292,7 +292,7 @@ def test_the_table_is_what_the_tool_finds() -> None:
     page = (REPOSITORY / "docs" / "compatibility.md").read_text()
     match = timm_table.TABLE.search(page)
     assert match is not None
-    written, found = match[0].splitlines(), timm_table.lines(["densenet", "sknet"])
+    written, found = match[0].splitlines(), timm_table.lines(["inception_v3", "sknet"])
     if found[0] not in written:
         pytest.skip(f"the table was made with another version of timm: {written[1]}")
     rows = [line for line in found if line.startswith("| ") and "`" in line]

@@ -10,7 +10,8 @@ from test_deploy import far, pixels, trained
 from torch import nn
 
 from ops.machine import keep_freed_memory
-from ops.model.deploy import deploy
+from ops.model.deploy import deploy, folded
+from ops.model.fex import FEX
 from ops.model.folded import FoldedFEX
 from ops.model.temporal_shift import TemporalShift, WithTemporal
 from ops.running.compiling import Compiled
@@ -100,6 +101,24 @@ def test_a_compiled_shift_is_slices_and_concatenations_with_gradients(net: str) 
     assert far(found, expected) <= 1e-6
     ours, theirs = (torch.autograd.grad((y * weights).sum(), frames)[0] for y in (found, expected))
     assert far(ours, theirs) <= 1e-6
+
+
+@pytest.mark.parametrize("net", ["before a 1x1 convolution", "before a 3x3 convolution"])
+@pytest.mark.parametrize("deployed", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_fex_block_is_plain(net: str, deployed: bool, strict: bool) -> None:
+    """It has neither operators of its own nor any that work in place, with gradients or without."""
+    torch.manual_seed(0)
+    both = WithTemporal(FEX(16, 3, 8, enhance=True), SHIFTED[net]).eval()
+    block = folded(both.temporal, both.net) if deployed else both
+    assert block is not None
+    frames = torch.randn(6, 16, 5, 4)
+    exported = torch.export.export(block, (frames,), strict=strict)
+    called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    plain = [name for name in called if name.startswith("aten.") and not name.split(".")[1].endswith("_")]
+    assert len(plain) == len([name for name in called if "getitem" not in name])
+    with torch.no_grad():
+        assert far(exported.module()(frames), both(frames)) <= 1e-6
 
 
 def test_an_exported_network_has_no_operator_of_its_own() -> None:

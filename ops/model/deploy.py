@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -42,8 +41,8 @@ def deploy(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     Raises InputError if the copy does not score a clip as the network does (computed in float64).
     """
     deployed = copy.deepcopy(network).eval().double()
-    clip, expected = scored_clip(deployed)
-    _fold(deployed, foldable(deployed, clip.shape))
+    clip, expected, norms = watched(deployed)
+    _fold(deployed, norms)
     refuse_other_scores(network.name, deployed(clip), expected)
     deployed.to(next(network.parameters()).dtype)
     for module in deployed.modules():
@@ -54,14 +53,19 @@ def deploy(network: TSN, dtype: torch.dtype | None = None) -> TSN:
     return deployed.requires_grad_(False)
 
 
-def scored_clip(network: TSN) -> tuple[torch.Tensor, torch.Tensor]:
-    """A clip of noise `(1, T, C, H, W)`, always the same, and the network's scores of it."""
+def watched(network: TSN) -> tuple[torch.Tensor, torch.Tensor, dict[str, str]]:
+    """A clip of noise `(1, T, C, H, W)`, always the same, its scores, and the BatchNorms that can be folded.
+
+    These by their names, each with its convolution's. They are found by watching the pass that gives the scores: the
+    BatchNorm reads what the convolution gave, and nothing else does; and neither works twice.
+    """
     weights = next(network.parameters())
     for size in SIZES:
         shape = (1, network.options.num_segments, network.input_stage.channels, size, size)
         clip = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weights)
         try:
-            return clip, network(clip)
+            with _Readers(network) as readers:
+                return clip, network(clip), readers.alone()
         except (AssertionError, RuntimeError) as error:  # of backbones that are made for one size, or for large ones
             reason = error
     sizes = ", ".join(map(str, SIZES))
@@ -80,7 +84,7 @@ def refuse_other_scores(name: str, found: torch.Tensor, expected: torch.Tensor) 
 
 
 def _fold(network: TSN, norms: dict[str, str]) -> None:
-    """Folds, in place, BatchNorms into their convolutions (`norms`, see `foldable`), then FEX blocks."""
+    """Folds, in place, BatchNorms into their convolutions (`norms`, see `watched`), then FEX blocks."""
     for norm, conv in norms.items():
         layer: Any = network.get_submodule(conv)
         batch_norm: Any = network.get_submodule(norm)
@@ -104,33 +108,32 @@ def folded(operator: nn.Module, net: nn.Module) -> FoldedFEX | None:
     return FoldedFEX(operator, net, net if is_pointwise(net) and net.stride == (1, 1) else None)
 
 
-def foldable(network: TSN, clips: Sequence[int]) -> dict[str, str]:
-    """The names of the BatchNorms that can be folded, each with its convolution's.
-
-    Found by watching one forward pass without numbers, of clips of this shape: the BatchNorm reads what the convolution
-    gave, and nothing else does; and neither works twice.
-    """
-    meta_copy = copy.deepcopy(network).to("meta")
-    with _Readers() as readers, torch.no_grad():
-        for name, module in meta_copy.named_modules():
-            if is_convolution(module):
-                module.register_forward_hook(partial(readers.produced, name))
-            elif is_batch_norm(module):
-                module.register_forward_pre_hook(partial(readers.enter, name))
-                module.register_forward_hook(readers.leave)
-        meta_copy(torch.zeros(*clips, device="meta", dtype=next(network.parameters()).dtype))
-    return readers.alone()
-
-
 class _Readers(TorchFunctionMode):
     """Who reads the convolutions' results. These are kept, so that no other tensor gets the number of an old one."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        self.network = network
+        self.hooks: list[Any] = []
         self.convs: dict[int, tuple[str, torch.Tensor]] = {}  # by the id of the result
         self.readers: dict[int, list[str]] = {}  # BatchNorms by name, all else as ""
         self.norm = ""  # the BatchNorm that is running
         self.calls: Counter[str] = Counter()  # of either kind of layer
+
+    def __enter__(self) -> _Readers:
+        for name, module in self.network.named_modules():
+            if is_convolution(module):
+                self.hooks.append(module.register_forward_hook(partial(self.produced, name)))
+            elif is_batch_norm(module):
+                self.hooks.append(module.register_forward_pre_hook(partial(self.enter, name)))
+                self.hooks.append(module.register_forward_hook(self.leave))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        for hook in self.hooks:
+            hook.remove()
 
     def produced(self, name: str, _module: nn.Module, _inputs: Any, result: torch.Tensor) -> None:
         self.convs[id(result)], self.readers[id(result)] = (name, result), []

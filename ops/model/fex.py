@@ -239,9 +239,9 @@ def _windows(x: torch.Tensor) -> torch.Tensor:
     """Which of the H·W places of `x` each tap of a zero-padded 3x3 convolution reads: `(9, H·W)`, 1/(H·W) or 0."""
     sides = []
     for size in x.shape[2:]:
-        side = x.new_ones(3, size)  # taps before, at and after the place
-        side[0, -1] = side[2, 0] = 0  # what none of the places has before it, or after
-        sides.append(side / size)
+        places = torch.arange(size, device=x.device)
+        taps = places < size - 1, places >= 0, places > 0  # before, at and after a place: the border is missed
+        sides.append(torch.stack(taps).to(x.dtype) / size)
     down, right = sides
     return (down[:, None, :, None] * right[None, :, None, :]).view(9, -1)
 

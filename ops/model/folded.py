@@ -27,7 +27,7 @@ class FoldedFEX(nn.Module):
         self.enhancement = fex.enhancement
         self.num_segments, self.width = ss.num_segments, ss.width
         self.tim = ss.tim
-        self.scene = nn.Sequential(ss.scene_conv, ss.scene_bn, nn.ReLU(inplace=True))
+        self.scene = nn.Sequential(ss.scene_conv, ss.scene_bn, nn.ReLU())
         self.net = None if conv else net
         merged = ss.merged(conv)
         self.frame = pointwise(merged.frame, merged.bias)  # C to K, or F to F

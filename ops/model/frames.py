@@ -25,6 +25,11 @@ def mean_over_time(x: torch.Tensor, num_segments: int) -> torch.Tensor:
     return (share @ rows).view(-1, H, W, C).permute(0, 3, 1, 2)  # (N, 1, H·W·C) to (N, C, H, W)
 
 
+def is_traced(x: torch.Tensor) -> bool:
+    """True where `x` is traced for a compiler or an exporter: these want plain functions, with nothing in place."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or isinstance(x, torch.fx.Proxy)
+
+
 def with_foreground(x: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`x` as it is, and its first `width` channels, copied into memory of their own: `(N·T, F, H, W)`.
 
@@ -32,20 +37,22 @@ def with_foreground(x: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Te
     training the gradient of the second is added into it in place, where autograd's slice would fill a tensor of x's
     size with zeros.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
+    if torch.is_grad_enabled() and x.requires_grad and not is_traced(x):
         return _WithForeground.apply(x, width)
     return x, _first(x, width)
 
 
 def replace_foreground(x: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
     """`x` with `foreground` `(N·T, F, H, W)` in place of its first F channels."""
-    if torch.is_grad_enabled() and (x.requires_grad or foreground.requires_grad):
+    if torch.is_grad_enabled() and (x.requires_grad or foreground.requires_grad) and not is_traced(x):
         return _ReplaceForeground.apply(x, foreground)
     return _replaced(x, foreground)
 
 
 def add_over_time(frames: torch.Tensor, other: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
     """`frames` + `other`, both `(N·T, C, H, W)`, - `scene` `(N, C, H, W)` from each frame; written into `frames`."""
+    if is_traced(frames):
+        return ((frames + other).unflatten(0, (len(scene), -1)) - scene[:, None]).flatten(0, 1)
     if torch.is_grad_enabled() and (frames.requires_grad or other.requires_grad or scene.requires_grad):
         return _AddOverTime.apply(frames, other, scene)
     return _add(frames, other, scene)

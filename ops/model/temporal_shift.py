@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ops.model.frames import is_traced
 from ops.model.layers import is_pointwise, is_watched
 
 
@@ -40,14 +41,10 @@ class TemporalShift(nn.Module):
         fold = x.shape[1] // self.shift_div
         if not torch.compiler.is_dynamo_compiling() or not 0 < 2 * fold < x.shape[1]:
             return conv(self(x))
-        parts = zip(
-            (*shifted(x, self.num_segments, fold), x[:, 2 * fold :]),
-            conv.weight.tensor_split((fold, 2 * fold), dim=1),
-            (None, None, conv.bias),
-            strict=True,
-        )
-        first, second, own = (F.conv2d(each, weight, bias, conv.stride) for each, weight, bias in parts)
-        return own + first + second
+        from_next, from_previous = shifted(x, self.num_segments, fold)
+        first, second, own = conv.weight.tensor_split((fold, 2 * fold), dim=1)
+        moves = F.conv2d(from_next, first, None, conv.stride), F.conv2d(from_previous, second, None, conv.stride)
+        return F.conv2d(x[:, 2 * fold :], own, conv.bias, conv.stride) + moves[0] + moves[1]
 
     def extra_repr(self) -> str:
         return f"num_segments={self.num_segments}, shift_div={self.shift_div}"
@@ -55,7 +52,7 @@ class TemporalShift(nn.Module):
 
 def shift(x: torch.Tensor, num_segments: int, fold: int) -> torch.Tensor:
     """Channels `[0, fold)` of `x` `(N·T, C, H, W)` from the next frame, `[fold, 2·fold)` from the previous one."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or isinstance(x, torch.fx.Proxy):
+    if is_traced(x):
         return torch.cat((*shifted(x, num_segments, fold), x[:, 2 * fold :]), dim=1)
     return _Shift.apply(x, num_segments, fold, False)
 

@@ -74,6 +74,7 @@ def test_an_exported_shift_is_slices_and_concatenations(net: str, strict: bool) 
         assert far(exported.module()(frames), module(frames)) <= 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("net", SHIFTED)
 def test_a_traced_shift_takes_other_batches(net: str) -> None:
     module, frames = shifted(net)

@@ -25,16 +25,16 @@ _held: set[IO[bytes]] = set()  # of this process
 
 
 @contextmanager
-def claimed(folder: Path, remedy: str = "wait for its end", name: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+def claimed(folder: Path, remedy: str = "wait for its end", name: str = LOCK, timeout: float = 0.0) -> Iterator[None]:
     """Holds a folder, made if need be and found to be writable, against all others who claim it.
 
     The lock is flock's, of the file `name` in it: it ends with this process, however that ends, and network file
     systems keep it between machines. The file says who holds it. Folders that are made for it and stay empty are
-    removed again. Raises InputError with `remedy` if another holds it, still after `patience` seconds.
+    removed again. Raises InputError with `remedy` if another holds it, still after `timeout` seconds.
     """
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
-        file = _take(folder, name, remedy, time.monotonic() + patience)
+        file = _take(folder, name, remedy, time.monotonic() + timeout)
     except OSError as error:
         raise InputError(f"{folder}: can't be written there: {in_words(error)}") from error
     _held.add(file)

@@ -122,10 +122,10 @@ def test_the_childs_end_leaves_the_parents_lock(tmp_path: Path) -> None:
 def test_a_claim_waits_as_long_as_it_is_told(tmp_path: Path) -> None:
     process = start(tmp_path / "run", "time.sleep(0.6)")
     assert said(process) == "held"
-    with claimed(tmp_path / "run", REMEDY, patience=30):
+    with claimed(tmp_path / "run", REMEDY, timeout=30):
         process.wait()
     began = time.monotonic()
-    with claimed(tmp_path / "run", REMEDY), pytest.raises(InputError), claimed(tmp_path / "run", REMEDY, patience=0.1):
+    with claimed(tmp_path / "run", REMEDY), pytest.raises(InputError), claimed(tmp_path / "run", REMEDY, timeout=0.1):
         pass
     assert 0.1 < time.monotonic() - began < 10
 

@@ -176,7 +176,7 @@ def test_what_the_main_process_alone_does_ends_all_if_it_fails(monkeypatch: pyte
 def test_a_restarted_run_waits_for_the_locks_of_its_former_self(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "PATIENCE", 0.2)
+    monkeypatch.setattr(folders, "TIMEOUT", 0.2)
     run = RunFolders("run", tmp_path / "checkpoint", tmp_path / "log")
     with claimed(tmp_path / "log", "wait"):
         for count, least in (("0", 0.0), ("1", 0.2)):

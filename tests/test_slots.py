@@ -133,7 +133,7 @@ def test_slots_that_another_kind_of_process_gets_are_none() -> None:
 
 
 def test_a_lock_that_a_killed_worker_took_along_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "PATIENCE", 0.01)
+    monkeypatch.setattr(slots, "TIMEOUT", 0.01)
     pool = Slots(2, 6)
     assert pool.lock.acquire()
     assert write(pool, 1) is None

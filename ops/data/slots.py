@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import multiprocessing
 
-PATIENCE = 1.0  # seconds for the lock, which is held for microseconds, unless its holder was killed
+TIMEOUT = 1.0  # seconds for the lock, which is held for microseconds, unless its holder was killed
 
 _pools: weakref.WeakValueDictionary[int, Slots] = weakref.WeakValueDictionary()  # in the process that made them
 
@@ -54,7 +54,7 @@ class Slots:
 
     def post(self, shape: tuple[int, ...], fill: Callable[[torch.Tensor], object]) -> int | None:
         """Has `fill` write a uint8 tensor of this shape into a free slot; its number, or None where there is none."""
-        if prod(shape) > self.memory.shape[1] or not self.lock.acquire(timeout=PATIENCE):
+        if prod(shape) > self.memory.shape[1] or not self.lock.acquire(timeout=TIMEOUT):
             return None
         try:
             free = (self.taken == 0).nonzero()

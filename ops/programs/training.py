@@ -132,6 +132,7 @@ def train(
                 # Joined processes must learn anew which parameters are trained.
                 model = context.wrap(InPrecision(network, run.precision), find_unused=network.options.mixes_videos)
             train_next(args, run, model, context)
+            refuse_not_finite(run)
             save(run, context, files.LATEST)
         improved = validate_last(args, run, evaluated, context) if validation_is_due(args, run) else None
         if log is not None:  # the main process
@@ -185,10 +186,9 @@ def validate_last(args: argparse.Namespace, run: Run, model: nn.Module, context:
 
 
 def save(run: Run, context: DistributedContext, *names: str) -> None:
-    """Writes the run as it is now to these checkpoints. InputError, and they stay, if its weights are not finite."""
-    content = run.about | state_of(run)
-    refuse_not_finite(run, content)
+    """Writes the run as it is now to these checkpoints."""
     if context.is_main:
+        content = run.about | state_of(run)
         for name in names:
             files.save_checkpoint(run.folders.checkpoints / name, content)
     context.wait()
@@ -494,9 +494,10 @@ def state_of(run: Run) -> dict[str, Any]:
     return state
 
 
-def refuse_not_finite(run: Run, state: dict[str, Any]) -> None:
-    """Raises InputError if a weight has become infinite or no number."""
-    for name, value in (state["state_dict"] | state.get("trained", {})).items():
+def refuse_not_finite(run: Run) -> None:
+    """Raises InputError if a weight has become infinite or no number: then the checkpoints stay as they are."""
+    modules = dict.fromkeys((run.network, run.kept))  # which may be one
+    for name, value in (pair for module in modules for pair in module.state_dict().items()):
         if not value.isfinite().all():
             raise InputError(
                 f"epoch {run.epoch} left {name} without finite numbers, and is not kept: lower --lr, clip gradients "

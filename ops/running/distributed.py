@@ -157,8 +157,8 @@ def join_processes(gpus: list[int] | None) -> Iterator[DistributedContext]:
             raise InputError(f"torchrun started more processes a machine than its {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(device)
     # Hours, because processes that test meet only at the end, each after its own share.
-    patience = timedelta(hours=4)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience, device_id=device if on_gpu else None)
+    timeout = timedelta(hours=4)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout, device_id=device if on_gpu else None)
     context = DistributedContext(device, dist.get_rank(), world_size)
     yield context
     # Together, for in torch 2.6 gloo may hang in the next call when another process, with less to do, has left.

@@ -15,7 +15,7 @@ from ops.running.checkpoint import BEST, LATEST, Checkpoint
 from ops.running.runlog import TABLE
 
 KEEP_BOTH = "keep both (--suffix NAME or --store_name NAME)"
-PATIENCE = 120.0  # seconds for the lock of a machine that died, which a network file system keeps for a while
+TIMEOUT = 120.0  # seconds for the lock of a machine that died, which a network file system keeps for a while
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class RunFolders:
 
         Started anew by torchrun, a run may have to wait until nobody keeps its former self's locks any more.
         """
-        patience = PATIENCE if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) else 0.0
+        timeout = TIMEOUT if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) else 0.0
         remedy = "wait for its end, or give this run folders of its own (--suffix NAME or --store_name NAME)"
         folders = {folder.resolve(): folder for folder in (self.checkpoints, self.log)}  # it may be one
         with ExitStack() as held:
             for _, folder in sorted(folders.items()):  # in one order, so that of two runs one gets both
-                held.enter_context(claimed(folder, remedy, patience=patience))
+                held.enter_context(claimed(folder, remedy, timeout=timeout))
             if not overwrite:
                 self.refuse_to_overwrite(resumed)
             yield

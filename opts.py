@@ -31,12 +31,7 @@ WITHOUT_EFFECT = {
     "complexity.py": {},
     "test_models.py": {"num_set_segments": 1, "pretrain": "imagenet", "comu_type": "replace", "img_feature_dim": 256},
 }
-# The views of the named protocols: clips × crops.
-PROTOCOLS: dict[str, dict[str, bool | int]] = {
-    "efficient": {"test_crops": 1},  # 1 × 1 at the input size
-    "accurate": {"test_crops": 3, "twice_sample": True, "full_res": True},  # 2 × 3
-    "dense": {"test_crops": 3, "dense_sample": True, "full_res": True},  # 10 × 3
-}
+SAMPLING_FLAGS = {"dense_sample": "dense", "twice_sample": "twice", "ten_clip_sparse": "ten_sparse"}
 MASK = re.compile("[01]{12}")  # BNInception's stages
 LR_STEPS = [50, 100]  # unless the user says otherwise, which this very list does not
 
@@ -101,7 +96,7 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--add_se", action="store_true", help="refuse checkpoints without it; they say it themselves")
     parser.add_argument("--test_list", type=_files, metavar="FILE[,FILE…]", help="instead of the validation list")
     views = parser.add_argument_group("views")
-    views.add_argument("--protocol", help=f"instead of the flags below: {', '.join(PROTOCOLS)}")
+    views.add_argument("--protocol", help=f"instead of the flags below: {', '.join(names.PROTOCOLS)}")
     views.add_argument("--test_segments", type=_whole_numbers, metavar="T[,T…]", help="frames a clip (as trained)")
     views.add_argument("--dense_sample", action="store_true", help="ten clips, each from a window of 64 frames")
     views.add_argument("--twice_sample", action="store_true", help="two clips: the segments' middles and starts")
@@ -139,11 +134,13 @@ def _apply_protocol(args: argparse.Namespace) -> list[str]:
     """Sets the views that --protocol names; faults for an unknown one and for flags beside it."""
     if args.protocol is None:
         return []
-    if args.protocol not in PROTOCOLS:
-        return _one_of(("--protocol", args.protocol, tuple(PROTOCOLS)))
-    views = ("dense_sample", "twice_sample", "ten_clip_sparse", "full_res")
+    if args.protocol not in names.PROTOCOLS:
+        return _one_of(("--protocol", args.protocol, tuple(names.PROTOCOLS)))
+    views = (*SAMPLING_FLAGS, "full_res")
     given = [f"--{view}" for view in views if getattr(args, view)] + ["--test_crops"] * (args.test_crops != 1)
-    vars(args).update(PROTOCOLS[args.protocol])
+    wanted = {"sampling": "uniform", "crops": 1, "full_res": False} | names.PROTOCOLS[args.protocol]
+    args.test_crops, args.full_res = wanted["crops"], wanted["full_res"]
+    vars(args).update({flag: sampling == wanted["sampling"] for flag, sampling in SAMPLING_FLAGS.items()})
     return [f"--protocol {args.protocol} says the views: leave out {', '.join(given)}"] if given else []
 
 
@@ -431,7 +428,7 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, names.TEST_CROPS))}")
     if args.ten_clip_count not in (3, 10):
         faults.append(f"--ten_clip_count {args.ten_clip_count}: expected 3 (as released) or 10")
-    sampling = [f"--{f}" for f in ("dense_sample", "twice_sample", "ten_clip_sparse") if getattr(args, f)]
+    sampling = [f"--{flag}" for flag in SAMPLING_FLAGS if getattr(args, flag)]
     if len(sampling) > 1:
         faults.append(f"{' and '.join(sampling)} exclude each other: give one")
     if args.max_num == 0 or args.max_num < -1:

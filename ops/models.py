@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from ops.model.deploy import deploy
-from ops.model.input_stage import FRAMES
-from ops.model.tsn import TSN, build_network, network_options
-from ops.running.checkpoint import load_weights, read_checkpoint
+from ops.model.tsn import TSN
+from ops.recognition.contract import Contract
+from ops.running.checkpoint import network_of, read_checkpoint
 
 __all__ = ["deploy", "load_model"]
 
@@ -38,16 +38,15 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
     Raises InputError for a missing, damaged, unsafe or unknown file.
     """
     checkpoint = read_checkpoint(Path(path))
-    options = network_options(checkpoint.network)
-    model = build_network(options)
-    load_weights(model, checkpoint)
+    model = network_of(checkpoint)
+    options, contract = model.options, Contract.of(checkpoint, model)
     info = {
         "classes": checkpoint.categories or None,
         "num_class": options.num_classes,
         "num_segments": options.num_segments,
         "arch": options.arch,
         "modality": options.modality,
-        "frames_per_segment": FRAMES[options.modality],
+        "frames_per_segment": contract.frames_per_segment,
         "channels": model.input_stage.channels,
         "shift": options.shift,
         "shift_div": options.shift_div,
@@ -57,9 +56,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[TS
         "non_local": options.non_local,
         "add_se": options.add_se,
         "consensus_type": options.consensus_type,
-        "input_size": checkpoint.input_size,
-        "mean": tuple(value / model.input.white for value in model.input_stage.mean),
-        "std": tuple(value / model.input.white for value in model.input_stage.std),
-        "bgr": model.input.bgr,
+        "input_size": contract.input_size,
+        "mean": contract.mean,
+        "std": contract.std,
+        "bgr": contract.bgr,
     }
     return model.to(device).eval(), info

@@ -1,5 +1,7 @@
 """The words that options may take, apart from what they mean so that they can be checked without loading torch."""
 
+from typing import Any
+
 MODALITIES = ("RGB", "Flow", "RGBDiff")
 SHIFT_PLACES = ("blockres", "block", "inblockres")
 FEX_FORMS = ("paper", "released", "off")
@@ -14,3 +16,9 @@ TEST_CROPS = (1, 3, 5, 10)
 STORAGES = ("frames", "packed", "video")
 DECODE_DEVICES = ("cpu", "cuda")
 DECODERS = ("auto", "pyav", "torchcodec")
+# The views of the named protocols (fields of `ops.recognition.contract.Views`): clips × crops.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "efficient": {},  # 1 × 1 at the input size
+    "accurate": {"sampling": "twice", "crops": 3, "full_res": True},  # 2 × 3
+    "dense": {"sampling": "dense", "crops": 3, "full_res": True},  # 10 × 3
+}

@@ -128,7 +128,7 @@ def test_saved_scores_stand_for_their_network(run: Run, tmp_path: Path, monkeypa
         run(name)
         (tmp_path / "s.npz").rename(tmp_path / f"{name}.npz")
     mixed = run("a,flow.npz", "--coeff=1,3")["saved"]["scores"]
-    monkeypatch.setattr(testing, "build_network", None)  # no network is built from here
+    monkeypatch.setattr(testing.files, "network_of", None)  # no network is built from here
     monkeypatch.setattr(testing, "VideoClips", None)
     saved = run("a.npz,flow.npz", "--coeff=1,3")
     assert np.abs(saved["saved"]["scores"] - whole).max() < 1e-6 and np.abs(mixed - whole).max() < 1e-6

@@ -25,7 +25,9 @@ ROOMS = {
     "ops.model": {"archs"},
     "ops.running": {"ops.model"},
     "ops.evaluation": {"ops.running"},
-    "ops.models": {"ops.model", "ops.running"},
+    "ops.recognition": {"ops.data", "ops.model", "ops.running", "ops.evaluation"},  # here data and model meet
+    "ops.models": {"ops.model", "ops.running", "ops.recognition"},
+    "ops.exporting": {"ops.data", "ops.model", "ops.running", "ops.evaluation", "ops.recognition"},
     "ops.programs": {"archs", "ops"},
     "opts": {"ops.data.catalog"},
     "tools": {"archs", "ops", "opts"},

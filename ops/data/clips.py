@@ -18,7 +18,7 @@ from ops.data.gpu_decode import decode_on
 from ops.data.modalities import MODALITIES, Modality
 from ops.data.records import VideoRecord
 from ops.data.storages import OfPictures, Storage
-from ops.data.transforms import TEST_CROPS, crop_and_resize, test_views, training_crop
+from ops.data.transforms import TEST_CROPS, crop_and_resize, shrunk, test_views, training_crop
 from ops.errors import InputError
 
 ClipMode = Literal["train", "val", "test"]
@@ -34,7 +34,8 @@ class ClipOptions:
     `sparse_clips` for `ten_sparse`. crops: test crops a clip. randaugment: two random operations of RandAugment
     (Cubuk et al. 2020) on every training clip, the same on all its frames. mirror_labels:
     for each label the one a mirrored clip has, or None where clips must not be mirrored; empty: never mirror.
-    reverse_time: clips are played backwards.
+    reverse_time: clips are played backwards. stored_short_side: frames larger than that are first scaled down, in
+    validation and test, as extracting them would have done (see `shrunk`); 0: they are taken as they are.
     """
 
     segments: int
@@ -49,6 +50,7 @@ class ClipOptions:
     randaugment: bool = False
     seed: int = 0
     reverse_time: bool = False
+    stored_short_side: int = 0
 
     @property
     def kind(self) -> Modality:
@@ -219,6 +221,7 @@ class VideoClips(Dataset[Sample | Unreadable | Undecoded]):
     def _evaluation_crops(self, group: torch.Tensor) -> torch.Tensor:
         """All crops, `(crops, U, c, H, W)`; the centre in validation."""
         o = self.options
+        group = shrunk(group, o.stored_short_side)
         if self.mode == "val":
             return test_views(group, 1, o.scale_size, o.input_size, o.kind.mirror)
         crop_size = o.scale_size if o.full_res else o.input_size

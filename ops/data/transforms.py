@@ -69,6 +69,19 @@ def mirror_flow(group: torch.Tensor) -> torch.Tensor:
     return torch.cat((255 - mirrored[:, :1], mirrored[:, 1:]), dim=1)
 
 
+def shrunk(group: torch.Tensor, short_side: int) -> torch.Tensor:
+    """`(L, C, H, W)` with its short side at most `short_side` pixels (0: any), as `tools/vid2img.py` scales frames.
+
+    Bicubic with antialiasing, the shape to the nearest pixel.
+    """
+    height, width = group.shape[-2:]
+    short = min(height, width)
+    if not short_side or short <= short_side:
+        return group
+    height, width = (max(1, round(side * short_side / short)) for side in (height, width))
+    return _resize(group, height, width, mode="bicubic")
+
+
 def test_views(
     group: torch.Tensor,
     crops: int,
@@ -128,12 +141,12 @@ def _scale_short_side(group: torch.Tensor, size: int) -> torch.Tensor:
     return _resize(group, int(size * height / width), size)
 
 
-def _resize(group: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _resize(group: torch.Tensor, height: int, width: int, mode: str = "bilinear") -> torch.Tensor:
     """`(L, C, H, W)` → `(L, C, height, width)`; a group of that size already is returned as it is."""
     if group.shape[-2:] == (height, width):
         return group
     group = group.contiguous(memory_format=torch.channels_last)
     # PyTorch resizes bytes on the CPU only.
     pixels = group if group.device.type == "cpu" else group.float()
-    resized = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+    resized = F.interpolate(pixels, (height, width), mode=mode, antialias=True)
     return resized if resized.dtype == torch.uint8 else resized.round_().clamp_(0, 255).to(torch.uint8)

@@ -5,7 +5,7 @@ Legend: `N` videos, `V` views (crops × clips), `T` segments, `C` channels, `H W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,11 +42,11 @@ class Scores:
     clock: Clock = field(default_factory=Clock)
 
 
-def default_views_per_forward(context: DistributedContext, segments: int, mixes_videos: bool) -> int | None:
+def default_views_per_forward(device: torch.device, segments: int, mixes_videos: bool, gpus: int = 1) -> int | None:
     """How many views one forward takes: what fits, or None (all of a batch) where grouping changes the result."""
     if mixes_videos:
         return None
-    return max(1, FRAMES_AT_ONCE.get(context.device.type, 64) // segments) * max(1, len(context.gpus))
+    return max(1, FRAMES_AT_ONCE.get(device.type, 64) // segments) * max(1, gpus)
 
 
 @torch.inference_mode()
@@ -57,35 +57,19 @@ def score_videos(
     batch_size: int,
     on_video: Callable[[int, str], None] = lambda *_: None,
 ) -> Scores:
-    """Scores the videos (each a sample with `clip` (V, T, C, H, W), `label`, `index`, or an unreadable one).
+    """Scores the videos by every scorer (see `scored`).
 
-    Every scorer sees the same clips. `batch_size` videos stand behind one another; their views, video by video,
-    are forwarded as many at a time as the scorer says. Under several processes each scores its share and all get
-    everything, every video once, in the list's order.
+    Under several processes each scores its share and all get everything, every video once, in the list's order.
     """
-    for scorer in scorers:
-        scorer.model.eval()
     rows: list[tuple[int, int, list[list[float]]]] = []  # index, label, scores by each scorer
     unreadable: list[Any] = []
-    waiting: list[Any] = []
     clock = Clock()
-
-    def forward() -> None:
-        clips = [v.clip for v in waiting]
-        means = torch.stack([_mean_scores(scorer, clips, context) for scorer in scorers], dim=1)  # (N, scorers, K)
-        rows.extend((v.index, v.label, scores) for v, scores in zip(waiting, means.tolist(), strict=True))
-        waiting.clear()
-
-    for number, video in enumerate(clock.timed(videos)):
+    for number, (video, scores) in enumerate(scored(scorers, clock.timed(videos), context.device, batch_size)):
         on_video(number, "videos")
-        if not hasattr(video, "clip"):
+        if scores is None:
             unreadable.append(video)
-            continue
-        waiting.append(video)
-        if len(waiting) == batch_size:
-            forward()
-    if waiting:
-        forward()
+        else:
+            rows.append((video.index, video.label, scores.tolist()))
     rows = sorted(context.gather(rows))
     unreadable = context.gather(unreadable)
     if not rows:
@@ -93,15 +77,47 @@ def score_videos(
         raise InputError(
             f"not one of the {len(unreadable)} videos could be read; the first, {first.path}: {first.reason}"
         )
-    indices, labels, scores = zip(*rows, strict=True)
-    by_scorer = torch.tensor(scores).unbind(dim=1)  # of (N, scorers, K)
+    indices, labels, values = zip(*rows, strict=True)
+    by_scorer = torch.tensor(values).unbind(dim=1)  # of (N, scorers, K)
     return Scores(list(by_scorer), torch.tensor(labels), torch.tensor(indices), unreadable, clock)
 
 
-def _mean_scores(scorer: Scorer, clips: list[torch.Tensor], context: DistributedContext) -> torch.Tensor:
-    """The mean scores (N, K) of the N videos whose views are `clips`, each (V, T, C, H, W)."""
-    views = torch.cat(clips)  # (N·V, T, C, H, W)
+@torch.inference_mode()
+def scored(
+    scorers: Sequence[Scorer], videos: Iterable[Any], device: torch.device, batch_size: int
+) -> Iterator[tuple[Any, torch.Tensor | None]]:
+    """Each video in turn with its scores by every scorer, (scorers, K), or None if it is unreadable.
+
+    Videos are samples with a `clip` (V, T, C, H, W), or unreadable. Every scorer sees the same clips. `batch_size`
+    videos stand behind one another; their views, video by video, are forwarded as many at a time as the scorer says.
+    """
+    for scorer in scorers:
+        scorer.model.eval()
+    waiting: list[Any] = []
+    clips: list[torch.Tensor] = []
+    for video in videos:
+        waiting.append(video)
+        if hasattr(video, "clip"):
+            clips.append(video.clip)
+        if len(clips) == batch_size:
+            yield from _with_scores(scorers, waiting, clips, device)
+            waiting, clips = [], []
+    yield from _with_scores(scorers, waiting, clips, device)
+
+
+def _with_scores(
+    scorers: Sequence[Scorer], videos: Sequence[Any], clips: Sequence[torch.Tensor], device: torch.device
+) -> Iterator[tuple[Any, torch.Tensor | None]]:
+    """`clips`: those of the readable videos, in order."""
+    means = iter(torch.stack([mean_scores(scorer, clips, device) for scorer in scorers], dim=1) if clips else ())
+    for video in videos:
+        yield video, next(means) if hasattr(video, "clip") else None
+
+
+def mean_scores(scorer: Scorer, clips: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """The mean scores (N, K) of the N videos whose views are `clips`, each (V, T, C, H, W), all V alike."""
+    views = torch.cat(list(clips))  # (N·V, T, C, H, W)
     pieces = views.split(scorer.views_per_forward or len(views))
-    scores = torch.cat([scorer.model(piece.to(context.device)) for piece in pieces])
+    scores = torch.cat([scorer.model(piece.to(device)) for piece in pieces])
     scores = scores if scores.ndim == 2 else scores.mean(dim=1)  # every frame's own (N·V, T, K) to (N·V, K)
     return scores.unflatten(0, (len(clips), -1)).mean(dim=1).cpu()  # (N·V, K) to (N, K)

@@ -13,7 +13,6 @@ from ops.errors import InputError
 from ops.model.layers import is_convolution
 
 FLOW_PAIRS, DIFFERENCES = 5, 5
-FRAMES = {"RGB": 1, "Flow": FLOW_PAIRS, "RGBDiff": DIFFERENCES + 1}  # stored ones that make a segment
 
 
 def input_channels(modality: str, keep_rgb: bool = False) -> int:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from ops.evaluation.report import write_challenge, write_confusion, write_result
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.files import check_writable
 from ops.model.deploy import deploy
-from ops.model.tsn import TSN, build_network, network_options
+from ops.model.tsn import TSN
+from ops.recognition.contract import Contract, Views
 from ops.running import checkpoint as files
 from ops.running.compiling import Compiled
 from ops.running.distributed import DistributedContext, join_processes
@@ -109,9 +110,9 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
     files.refuse_other_classes(checkpoint, plain.family, plain.categories)
     if args.add_se and not checkpoint.network.get("add_se"):
         raise InputError(f"--add_se: {weights} has no squeeze-and-excitation; leave the flag out")
-    network = build(checkpoint, chosen(args.test_segments, index)).to(context.device)
+    network = files.network_of(checkpoint, chosen(args.test_segments, index)).to(context.device)
     data, storage, records = videos_of(args, index, network.options.modality, context)
-    options = view_options(args, checkpoint, network)
+    options = Contract.of(checkpoint, network).clip_options(views_of(args))
     clips = VideoClips(records, storage, "test", options, chosen_device(args.decode_device, context.device, storage))
     precision = choose_precision(args.amp, context.device)
     model: nn.Module = InPrecision(network if args.no_deploy else deploy(network, precision.dtype), precision)
@@ -120,7 +121,8 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
         model = Compiled(model)
     at_once = args.views_per_forward
     if at_once is None:
-        at_once = default_views_per_forward(context, options.segments, network.options.mixes_videos)
+        mixes, gpus = network.options.mixes_videos, len(context.gpus)
+        at_once = default_views_per_forward(context.device, options.segments, mixes, gpus)
     facts = describe(args, precision, network, options, at_once, context)
     facts["data"] = fingerprint(data, storage)
     compared = {key: mark for key, mark in facts["data"].items() if not (key == "val" and args.test_list)}
@@ -175,27 +177,15 @@ def chosen(values: Sequence[Any] | None, index: int, default: Any = None) -> Any
     return default if not values else values[index if len(values) > 1 else 0]
 
 
-def build(checkpoint: files.Checkpoint, segments: int | None) -> TSN:
-    """The network that the checkpoint describes, with its weights, for `segments` frames a clip (None: its own)."""
-    options = network_options(checkpoint.network)
-    if segments:
-        options = replace(options, num_segments=segments)
-    network = build_network(options)
-    files.load_weights(network, checkpoint)
-    return network
-
-
-def view_options(args: argparse.Namespace, checkpoint: files.Checkpoint, network: TSN) -> ClipOptions:
+def views_of(args: argparse.Namespace) -> Views:
     """Which views of a video are taken."""
     modes = {"dense": args.dense_sample, "twice": args.twice_sample, "ten_sparse": args.ten_clip_sparse}
-    return ClipOptions(
-        segments=network.options.num_segments,
-        modality=network.options.modality,
-        input_size=args.input_size or checkpoint.input_size,
-        test_mode=next((mode for mode, chosen in modes.items() if chosen), "uniform"),
+    return Views(
+        sampling=next((mode for mode, chosen in modes.items() if chosen), "uniform"),
         sparse_clips=args.ten_clip_count,
         crops=args.test_crops,
         full_res=args.full_res,
+        input_size=args.input_size,
         reverse_time=args.reverse_time,
     )
 
@@ -209,15 +199,15 @@ def describe(
     context: DistributedContext,
 ) -> dict[str, Any]:
     """What is evaluated and how, as it is printed and stays with the result."""
-    clips = {"uniform": 1, "twice": 2, "ten_sparse": options.sparse_clips, "dense": 10}[options.test_mode]
+    views, side = options.views("test")
     return {
         "network": network.name,
-        "clips": clips,
+        "clips": views // options.crops,
         "crops": options.crops,
-        "views": clips * options.crops,
+        "views": views,
         "segments": options.segments,
         "sampling": options.test_mode,
-        "crop_size": options.scale_size if options.full_res else options.input_size,
+        "crop_size": side,
         "short_side": options.scale_size,
         "reverse_time": options.reverse_time,
         "batch_size": args.batch_size,

@@ -12,7 +12,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ops.errors import InputError, environment_fault
 from ops.files import atomic_write
 from ops.model.input_stage import adapted_kernels
 from ops.model.layers import is_convolution
-from ops.model.tsn import TSN
+from ops.model.tsn import TSN, build_network, network_options
 from ops.running.published import (
     CLASSIFIERS,
     MMACTION_CLASSIFIER,
@@ -141,6 +141,14 @@ def newest_own(folder: Path) -> Checkpoint:
         if checkpoint.training:
             return checkpoint
     raise InputError(f"no own checkpoint {folder}/*/{BEST}: train a network first, or name a checkpoint")
+
+
+def network_of(checkpoint: Checkpoint, segments: int | None = None) -> TSN:
+    """The network that the checkpoint describes, with its weights, for `segments` frames a clip (None: its own)."""
+    options = network_options(checkpoint.network)
+    network = build_network(replace(options, num_segments=segments) if segments else options)
+    load_weights(network, checkpoint)
+    return network
 
 
 def load_weights(network: TSN, checkpoint: Checkpoint) -> None:

@@ -125,7 +125,7 @@ def tested(args: argparse.Namespace, side: Side, context: DistributedContext) ->
     network = side.network.eval()
     if isinstance(network, InPrecision):
         network = deploy(network.network)  # type: ignore[arg-type]
-    views = default_views_per_forward(context, args.num_segments, mixes_videos=False)
+    views = default_views_per_forward(context.device, args.num_segments, mixes_videos=False)
     found = score_videos([Scorer(network, views)], side.testing, context, batch_size=1)
     return 2 * len(found.labels), found.clock
 

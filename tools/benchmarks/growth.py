@@ -114,7 +114,7 @@ def testing(args: argparse.Namespace, kind: str, crops: int) -> Callable[[], Any
     precision = networks.start("off", kept=True)
     network = deploy(networks.network(args, kind).eval(), precision.dtype)
     context = DistributedContext(networks.device())
-    at_once = default_views_per_forward(context, args.num_segments, network.options.mixes_videos)
+    at_once = default_views_per_forward(context.device, args.num_segments, network.options.mixes_videos)
     options = ClipOptions(args.num_segments, args.input_size, crops=crops)
     height = options.scale_size
     noise = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ colours or 2 directions of flow, C = c·L channels (the frames of a segment, one
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -89,12 +89,13 @@ class ClipOptions:
 class Sample:
     """One video made ready: clip uint8 `(V, T, C, H, W)`, its label, its place in the list.
 
-    Views are ordered crop by crop, and within a crop clip by clip.
+    Views are ordered crop by crop, and within a crop clip by clip. about: what else its reader tells of it.
     """
 
     clip: torch.Tensor
     label: int
     index: int
+    about: Any = None
 
     def pin_memory(self) -> "Sample":
         """Called by the DataLoader."""
@@ -124,7 +125,20 @@ class Undecoded:
     index: int
 
 
-class VideoClips(Dataset[Sample | Unreadable | Undecoded]):
+class Clips(Dataset[Sample | Unreadable | Undecoded]):
+    """Videos as clips, asked for by `(epoch, index)`: what a loader needs to know of them."""
+
+    mode: ClipMode
+    options: ClipOptions
+    decode_device: torch.device | None = None
+
+    def finish(self, item: Sample | Unreadable | Undecoded) -> Sample | Unreadable:
+        """The item, once it is in the process that asked for it."""
+        assert not isinstance(item, Undecoded)
+        return item
+
+
+class VideoClips(Clips):
     """Videos of a list as clips.
 
     Items are asked for by `(epoch, index)`. What is random in training depends on the seed and that key

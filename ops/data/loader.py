@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ops.data.clips import Sample, Unreadable, VideoClips
+from ops.data.clips import Clips, Sample, Unreadable, VideoClips
 from ops.data.parallel import processes_can_wait
 from ops.data.slots import Copy, SlotHandle, Slots
 from ops.errors import InputError
@@ -164,7 +164,7 @@ def eval_loader(
 
 
 def video_loader(
-    dataset: VideoClips,
+    dataset: Clips,
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -174,7 +174,7 @@ def video_loader(
 
     A tested video has many views; unbatched, no more than two videos a worker wait in memory.
     """
-    sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)
+    sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)  # type: ignore[arg-type]
     return _loader(dataset, sampler, None, workers, pin_memory)
 
 
@@ -255,18 +255,16 @@ def collate_single(item: Sample | Unreadable, slots: Slots | None = None) -> Sam
     if isinstance(item, Unreadable):
         return item
     clip = item.clip.movedim(2, -1)  # (V, T, H, W, C), as it lies in memory
-    make = partial(_sample, label=item.label, index=item.index)
+    make = partial(_sample, label=item.label, index=item.index, about=item.about)
     return slots.send(clip.shape, lambda out: out.copy_(clip), make) if slots else make(clip.contiguous())
 
 
-def _sample(clip: torch.Tensor, **others: int) -> Sample:
+def _sample(clip: torch.Tensor, **others: Any) -> Sample:
     """Of views `(V, T, H, W, C)`."""
     return Sample(clip.movedim(-1, 2), **others)
 
 
-def _loader(
-    dataset: VideoClips, sampler: EpochSampler, batch_size: int | None, workers: int, pin_memory: bool
-) -> Loader:
+def _loader(dataset: Clips, sampler: EpochSampler, batch_size: int | None, workers: int, pin_memory: bool) -> Loader:
     """Batches, or videos one by one if `batch_size` is None."""
     slots = None
     undecoded = dataset.decode_device is not None  # until they are in this process

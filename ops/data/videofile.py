@@ -163,6 +163,32 @@ def frames(video: Path) -> Iterator[Any]:
         _refuse_early_end(container, stream, end, count)
 
 
+def salvaged(video: Path) -> tuple[int, str]:
+    """How many frames a damaged file gives before the damage, and what it is; all of them, and "", of a whole one.
+
+    Raises DamageError if there is not one.
+    """
+    count = 0
+    try:
+        for _ in frames(video):
+            count += 1
+    except DamageError as damage:
+        if not count:
+            raise
+        return count, str(damage)
+    return count, ""
+
+
+def duration(video: Path, table: FrameTable) -> float | None:
+    """How long the frames of `table` are shown, in seconds; None where the file does not say. Raises DamageError."""
+    with opened(video) as (_, stream):
+        rate = stream.average_rate or stream.guessed_rate
+        if len(table.keys) and stream.time_base and table.num_frames > 1:
+            times = table.times()
+            return float((times[-1] - times[0] + table.steps[-1]) * stream.time_base)
+        return float(table.num_frames / rate) if rate else None
+
+
 def rgb_frames(video: Path) -> Iterator[np.ndarray]:
     """Every frame of a video in order of display, upright, of one size: uint8 `(H, W, 3)`. Raises DamageError."""
     yield from map(Upright(), frames(video))

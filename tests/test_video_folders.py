@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from made_videos import write_video
 
+from ops.data.passed_over import PassedOver
 from ops.data.records import read_categories
 from ops.data.videofile import CONTAINER_OPTIONS, EXTENSIONS, frames
 from ops.errors import InputError
 from tools import prepare_videos, vid2img
-from tools.video_folders import PassedOver, find_videos, sort_into_classes
+from tools.video_folders import find_videos, sort_into_classes
 
 NFC, NFD = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
 

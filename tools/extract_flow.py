@@ -49,6 +49,7 @@ from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve
 from ops.data.decode import decode_group
 from ops.data.modalities import FLOW_PREFIXES
 from ops.data.parallel import in_parallel, stop_if_told
+from ops.data.passed_over import PassedOver
 from ops.data.records import Records
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import DamageError
@@ -57,7 +58,7 @@ from ops.files import check_writable, write_text
 from ops.locks import claimed
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import name_fault, numbered, plan_jobs, read_settings
-from tools.video_folders import PassedOver, find_videos
+from tools.video_folders import find_videos
 from tools.video_frames import (
     DISK_FAULTS,
     Outcome,

@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, read_description
 from ops.data.frame_names import FRAME_NAME, longest_series
 from ops.data.parallel import in_parallel
+from ops.data.passed_over import MAYBE_VIDEOS
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError, did_you_mean, explained, reported
 from ops.files import write_text
@@ -46,7 +47,7 @@ from tools.description import note
 from tools.official_labels import READERS, Clip, read_official
 from tools.options import add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import CLASS_FILE, numbered
-from tools.video_folders import MAYBE_VIDEOS, SPLIT_NAMES
+from tools.video_folders import SPLIT_NAMES
 
 CHUNK = 256  # folders counted by a process at a time
 EXPECTED = "a picture's file name with one number in it, as {:05d}.jpg"

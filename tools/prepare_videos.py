@@ -57,6 +57,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops.data.catalog import CATALOG, DESCRIPTION, NAME, read_description
 from ops.data.opposites import default_policy
+from ops.data.passed_over import PassedOver
 from ops.data.records import read_categories, read_list
 from ops.data.textfile import read_text
 from ops.data.video_index import Indexed, index_file, index_videos, read_index
@@ -79,7 +80,7 @@ from tools.vid2img import (
     spread,
     with_reason,
 )
-from tools.video_folders import SPLIT_NAMES, SPLITS, PassedOver, find_videos, in_short, sort_into_classes
+from tools.video_folders import SPLIT_NAMES, SPLITS, find_videos, in_short, sort_into_classes
 from tools.video_frames import FrameFormat
 
 COLUMNS = ("path", "label", "split", "group")

@@ -55,13 +55,14 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.data.parallel import in_parallel
+from ops.data.passed_over import REASONS, PassedOver, reason
 from ops.data.records import read_categories
 from ops.data.videofile import DamageError, scan
 from ops.errors import InputError, explained, reported
 from ops.files import check_writable, write_text
 from ops.locks import claimed
 from tools.options import add_frame_format, add_jobs, common_faults, documented_parser
-from tools.video_folders import REASONS, PassedOver, find_videos, in_short, reason, sort_into_classes
+from tools.video_folders import find_videos, in_short, sort_into_classes
 from tools.video_frames import FrameFormat, Outcome, extract, finished, partial_folder, save_frame, upright_frames
 
 SETTINGS_FILE = "extraction.json"

@@ -2,78 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ops.data.passed_over import HIDDEN, PassedOver, files_below
 from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"} | {s: s for s in SPLITS}
-HIDDEN = "hidden"
-SHOWN_KINDS, SHOWN_NAMES, SHOWN_CLASSES = 12, 3, 8
-
-# Why files of these endings are not taken, although they may be videos, and what can be done.
-CONVERT = "`ffmpeg -i FILE FILE.mp4` makes a video of it that is read"
-MAYBE_VIDEOS = {
-    **dict.fromkeys((".gif", ".webp", ".apng"), f"pictures, some of which move: {CONVERT}"),
-    **dict.fromkeys(
-        ".amv .bik .dav .dv .ivf .mjpeg .mjpg .mxf .nut .obu .rm .rmvb .swf .wtv .y4m".split(), f"not read: {CONVERT}"
-    ),
-    **dict.fromkeys((".dat", ".vid"), "a video perhaps: then give it the ending of its kind, such as .mpg"),
-    **dict.fromkeys((".crdownload", ".download", ".part", ".ytdl"), "an unfinished download"),
-    "": "of what kind is not known: a video needs its ending, such as .mp4",
-}
-REASONS = {
-    **MAYBE_VIDEOS,
-    **dict.fromkeys(".7z .bz2 .gz .rar .tar .tgz .xz .zip".split(), "an archive: unpack it"),
-    **dict.fromkeys(".bmp .jpeg .jpg .png .tif .tiff".split(), "pictures"),
-    **dict.fromkeys(".aac .flac .m4a .mp3 .ogg .wav .wma".split(), "sound"),
-    HIDDEN: "names that begin with a dot",
-}
-
-
-@dataclass
-class PassedOver:
-    """Files that are not taken: how many of each kind (their ending, or HIDDEN), and the names of the first."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, kind: str, name: str) -> None:
-        """One more, by its path below the folder that is looked through."""
-        self.counts[kind] += 1
-        if len(self.names[kind]) < SHOWN_NAMES:
-            self.names[kind].append(name)
-
-    def in_words(self) -> str:
-        """A line for each kind with the reason; empty if there are none."""
-        if not self.counts:
-            return ""
-        lines = [f"{self.counts.total()} files passed over:"]
-        for kind, count in self.counts.most_common(SHOWN_KINDS):
-            names = ", ".join(self.names[kind]) + ", …" * (count > SHOWN_NAMES)
-            lines.append(f"  {count} {_called(kind)} ({reason(kind)}): {names}")
-        if others := self.counts.total() - sum(n for _, n in self.counts.most_common(SHOWN_KINDS)):
-            lines.append(f"  {others} of {len(self.counts) - SHOWN_KINDS} other kinds")
-        return "\n".join(lines)
-
-    def in_short(self) -> str:
-        """The kinds with their numbers; empty if there are none."""
-        return ", ".join(f"{count} {_called(kind)}" for kind, count in self.counts.most_common(SHOWN_KINDS))
-
-
-def _called(kind: str) -> str:
-    return kind or "without ending"
-
-
-def reason(kind: str) -> str:
-    """Why files of this ending, or HIDDEN ones, are not taken."""
-    return REASONS.get(kind, "not a video's ending")
+SHOWN_CLASSES = 8
 
 
 def find_videos(source: Path, passed_over: PassedOver | None = None) -> list[Path]:
@@ -90,7 +30,7 @@ def find_videos(source: Path, passed_over: PassedOver | None = None) -> list[Pat
         raise InputError(f"--videos {source}: no such file or folder")
     others = PassedOver() if passed_over is None else passed_over
     found = []
-    for here, names in _files_below(source, others):
+    for here, names in files_below(source, others):
         for name in names:
             ending = HIDDEN if name.startswith(".") else Path(name).suffix.lower()
             if ending in EXTENSIONS:
@@ -102,23 +42,6 @@ def find_videos(source: Path, passed_over: PassedOver | None = None) -> list[Pat
             f"--videos {source}: no videos found in it (.mp4, .avi, .mkv, …)\n{others.in_words()}".rstrip()
         )
     return sorted(found)
-
-
-def _files_below(source: Path, hidden: PassedOver) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder that is not hidden, with the names of its files."""
-    for name, subfolders, files in os.walk(source, followlinks=True, onerror=_unreadable):
-        here = Path(name)
-        if here.is_symlink() and here.resolve() in {folder.resolve() for folder in here.parents}:  # a circle
-            subfolders.clear()
-            continue
-        for folder in (s for s in subfolders if s.startswith(".")):
-            hidden.add(HIDDEN, f"{(here / folder).relative_to(source).as_posix()}/")
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        yield here, sorted(files)
-
-
-def _unreadable(fault: OSError) -> None:
-    raise InputError(f"--videos: cannot look into {fault.filename}: {fault.strerror}")
 
 
 @dataclass(frozen=True)

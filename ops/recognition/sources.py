@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +20,15 @@ from ops.data.clips import ClipOptions, Clips, Sample, Unreadable, VideoClips
 from ops.data.decode import FrameError
 from ops.data.frame_names import Series, few, longest_series
 from ops.data.modalities import picture_names
+from ops.data.passed_over import MAYBE_VIDEOS, PassedOver, files_below, reason
 from ops.data.records import UNLABELLED, VideoRecord
 from ops.data.storages import FrameFolders, Storage, VideoFiles
 from ops.data.textfile import read_utf8
 from ops.data.video_index import Indexed, probe
 from ops.data.videofile import EXTENSIONS, DamageError, FrameTable, duration, salvaged
 from ops.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 LISTS = (".txt", ".lst", ".list", ".csv")  # files of paths
 PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -120,7 +124,9 @@ class SourceClips(Clips):
         try:
             count, damage = salvaged(file)
         except (DamageError, OSError):
-            raise FrameError(known.fault) from None
+            ending = file.suffix.lower()
+            instead = f" ({ending}: {reason(ending)})" if ending in MAYBE_VIDEOS else ""
+            raise FrameError(f"{known.fault}{instead}") from None
         table = FrameTable.untimed(count)
         storage.known[file.name] = Indexed(known.state, table)
         return read(Seen(count, duration(file, table), damage or known.fault))
@@ -234,25 +240,23 @@ def _one(word: str, path: Path) -> Source:
 
 def _below(root: Path) -> list[Source]:
     """The videos in a folder and the folders below: files, and folders of numbered pictures; links are followed."""
-    found = []
-    for name, subfolders, files in os.walk(root, followlinks=True):
-        here = Path(name)
-        if here.is_symlink() and here.resolve() in {folder.resolve() for folder in here.parents}:  # a circle
-            subfolders.clear()
-            continue
-        subfolders[:] = sorted(folder for folder in subfolders if not folder.startswith("."))
-        visible = sorted(file for file in files if not file.startswith("."))
+    found, others = [], PassedOver()
+    for here, files in files_below(root, others):
+        visible = [file for file in files if not file.startswith(".")]
         videos = [file for file in visible if Path(file).suffix.lower() in EXTENSIONS]
         pictures = longest_series(visible) or longest_series(visible, flow=True)
         if videos and pictures:
-            fault = (
-                f"holds frames ({pictures}) and videos ({few(videos)}): give one kind, as {here / '*'}{videos[0][-4:]}"
-            )
+            one_kind = here / f"*{Path(videos[0]).suffix}"
+            fault = f"holds frames ({pictures}) and videos ({few(videos)}): name the videos alone, as '{one_kind}'"
             found.append(Source(str(here), here, fault=fault))
         elif pictures:
             found.append(Source(str(here), here))
         else:
             found += [Source(str(here / file), here / file) for file in videos]
+            for file in sorted(set(visible) - set(videos)):
+                others.add(Path(file).suffix.lower(), file)
+    if said := others.in_words():
+        logger.info("%s: %s", root, said)
     return found or [Source(str(root), root, fault="a folder without a video file or a folder of numbered pictures")]
 
 

@@ -123,6 +123,8 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     out.add_argument("--coeff", type=_numbers, metavar="C[,C…]", help="weights of an ensemble's networks (1)")
     kept = "write every video's scores here (.npz); an ensemble's networks' own, as they come, beside it"
     out.add_argument("--save_scores", metavar="FILE", help=kept)
+    probable = "fit a temperature on half of the videos, judge it on the others, keep it in the checkpoint"
+    out.add_argument("--calibrate", action="store_true", help=probable)
     args, faults = parser.read(argv)
     faults += _apply_protocol(args)
     faults += _testing_faults(args, parser)
@@ -435,7 +437,24 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         faults.append(f"--max_num {args.max_num}: expected a number of videos, or -1 for all")
     if args.save_scores and not args.save_scores.endswith(".npz"):
         faults.append(f"--save_scores {args.save_scores}: expected a name that ends in .npz")
-    return faults + _ensemble_faults(args)
+    return faults + _ensemble_faults(args) + (_calibration_faults(args) if args.calibrate else [])
+
+
+def _calibration_faults(args: argparse.Namespace) -> list[str]:
+    """What --calibrate can't be beside: it is of one network, as that will be used."""
+    faults = []
+    if len(args.weights) > 1:
+        faults.append(f"--calibrate: fits one network's temperature, and --weights has {len(args.weights)}: give one")
+    elif args.weights[0].endswith(".npz"):
+        faults.append(f"--calibrate: keeps what it finds in a checkpoint: give that, not its scores {args.weights[0]}")
+    for flag, why in (
+        ("softmax", "it takes the scores as they are"),
+        ("reverse_time", "played backwards a video shows another class"),
+        ("test_segments", "the checkpoint is used with its own number of frames"),
+    ):
+        if getattr(args, flag):
+            faults.append(f"--calibrate: leave out --{flag}: {why}")
+    return faults
 
 
 def _ensemble_faults(args: argparse.Namespace) -> list[str]:

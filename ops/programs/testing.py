@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,16 @@ from ops.data.records import UNLABELLED, Records
 from ops.data.storages import Storage, listed, open_storage
 from ops.data.videofile import video_names
 from ops.errors import InputError
+from ops.evaluation import coverage
 from ops.evaluation.ensemble import Predictions, combine, expected, read_scores, refuse_what_cannot_be_combined
 from ops.evaluation.metrics import accuracies
 from ops.evaluation.report import write_challenge, write_confusion, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.files import check_writable
+from ops.locks import claimed
 from ops.model.deploy import deploy
 from ops.model.tsn import TSN
+from ops.recognition import calibration
 from ops.recognition.contract import Contract, Views
 from ops.running import checkpoint as files
 from ops.running.compiling import Compiled
@@ -39,12 +43,15 @@ from ops.running.runlog import Progress, environment
 
 logger = logging.getLogger("fexnet")
 
+TINY = torch.finfo(torch.float32).tiny  # for the logarithm of a probability that is none
+
 
 @dataclass
 class Member:
     """One of --weights: a network with the videos and views it is tested on, or the scores that a file had.
 
     predictions: of a network only `expected`, until it has been tested. file: where its scores are kept as they come.
+    temperature: what its scores are divided by where they are taken for probabilities.
     """
 
     weights: str
@@ -55,6 +62,7 @@ class Member:
     clips: VideoClips | None = None
     scorer: Scorer | None = None
     file: Path | None = None
+    temperature: float = 1.0
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,19 +71,28 @@ def run(args: argparse.Namespace) -> None:
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file, *kept) if f]
     refuse_to_overwrite(outputs, args.weights)
     check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
-    with join_processes(args.gpus) as context:
+    with join_processes(args.gpus) as context, held_to_calibrate(args, context):
         plain = resolve(args.dataset, args.root_dataset)
         categories = plain.categories
         members = [build_member(args, index, plain, context) for index in range(len(args.weights))]
         for member, file in zip(members, kept, strict=True):
             member.file = file
         refuse_what_needs_labels(args, members)
+        if args.calibrate:
+            calibration.refuse_too_few(len(members[0].predictions.paths))
         refuse_what_cannot_be_combined([member.predictions for member in members], video_names)
         start = time.perf_counter()
         for together in passes(members):
             score(args, together, context)
         if context.is_main:
             report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
+
+
+def held_to_calibrate(args: argparse.Namespace, context: DistributedContext) -> AbstractContextManager[object]:
+    """Keeps trainings away from the checkpoint that --calibrate writes to; InputError where there is one."""
+    if not (args.calibrate and context.is_main) or not (weights := Path(args.weights[0])).is_file():
+        return nullcontext()
+    return claimed(weights.parent, "calibrate once its training has ended")
 
 
 def files_of_members(args: argparse.Namespace) -> list[Path | None]:
@@ -108,11 +125,17 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
         return Member(weights, coefficient, {}, saved.as_probabilities() if args.softmax else saved)
     checkpoint = files.read_checkpoint(Path(weights))
     files.refuse_other_classes(checkpoint, plain.family, plain.categories)
+    if args.calibrate and not checkpoint.training:
+        raise InputError(
+            f"--calibrate: {weights} is a published file, of weights alone, which has no place for a temperature: "
+            "calibrate a checkpoint of main.py (--tune_from starts one from this file)"
+        )
     if args.add_se and not checkpoint.network.get("add_se"):
         raise InputError(f"--add_se: {weights} has no squeeze-and-excitation; leave the flag out")
     network = files.network_of(checkpoint, chosen(args.test_segments, index)).to(context.device)
     data, storage, records = videos_of(args, index, network.options.modality, context)
-    options = Contract.of(checkpoint, network).clip_options(views_of(args))
+    contract = Contract.of(checkpoint, network)
+    options = contract.clip_options(views_of(args))
     clips = VideoClips(records, storage, "test", options, chosen_device(args.decode_device, context.device, storage))
     precision = choose_precision(args.amp, context.device)
     model: nn.Module = InPrecision(network if args.no_deploy else deploy(network, precision.dtype), precision)
@@ -124,7 +147,10 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
         mixes, gpus = network.options.mixes_videos, len(context.gpus)
         at_once = default_views_per_forward(context.device, options.segments, mixes, gpus)
     facts = describe(args, precision, network, options, at_once, context)
+    facts["temperature"] = contract.temperature
     facts["data"] = fingerprint(data, storage)
+    if args.calibrate:
+        refuse_trained_on(args, checkpoint, facts["data"])
     compared = {key: mark for key, mark in facts["data"].items() if not (key == "val" and args.test_list)}
     for difference in differences(checkpoint.training.get("data", {}), compared):
         logger.warning("%s: trained on other data: %s", weights, difference)
@@ -135,7 +161,17 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
         logger.warning("%s", grouping_in_words(weights, args.batch_size, context))
     paths, labels = [record.path for record in records], torch.from_numpy(records.labels).long()
     to_come = expected(weights, paths, labels, network.options.num_classes, args.softmax)
-    return Member(weights, coefficient, facts, to_come, data, clips, Scorer(context.spread(model), at_once))
+    scorer = Scorer(context.spread(model), at_once)
+    return Member(weights, coefficient, facts, to_come, data, clips, scorer, temperature=contract.temperature)
+
+
+def refuse_trained_on(args: argparse.Namespace, checkpoint: files.Checkpoint, data: Mapping[str, str]) -> None:
+    """InputError where the list to calibrate on is the one that the network was trained on."""
+    if data["val"] == checkpoint.training.get("data", {}).get("train"):
+        raise InputError(
+            f"--calibrate --test_list {','.join(args.test_list or [])}: the videos that {checkpoint.path} was trained "
+            "on, of which it is surer than of others: give a list of others, as the validation list is"
+        )
 
 
 def videos_of(
@@ -225,6 +261,8 @@ def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]
     """Without labels there are predictions and nothing else; an InputError where the options want otherwise."""
     if not any((member.predictions.labels == UNLABELLED).any() for member in members):
         return
+    if args.calibrate:
+        raise InputError("--calibrate: the videos have no labels, and so nothing says how sure one may be of an answer")
     if args.report:
         raise InputError(f"--report {args.report}: the videos have no labels, and so no confusion matrix; leave it out")
     if not (args.csv_file or args.save_scores):
@@ -283,6 +321,7 @@ def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequ
     if args.reverse_time and together.labelled:
         result |= partner_accuracy(together, reversed_labels(categories))
     counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
+    sureness, said = how_sure(args, members, together) if together.labelled else ({}, [])
     lines = []
     if len(members) > 1 and together.labelled:
         for member in members:
@@ -290,12 +329,37 @@ def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequ
             member.facts |= own
             lines.append(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
     if args.result_json:
-        write_result(Path(args.result_json), {**result, **counts, **provenance(args, members), "seconds": seconds})
+        facts = {**counts, **provenance(args, members), "seconds": seconds}
+        write_result(Path(args.result_json), {**result, **sureness, **facts})
     lines.append(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
     lines.append(in_words(result) if result else "no labels: predictions are written, nothing is scored")
+    lines += said
     print(*lines, sep="\n")
     if args.report:
         write_confusion(Path(args.report), accuracies(together.scores, together.labels)[1], categories)
+
+
+def how_sure(
+    args: argparse.Namespace, members: Sequence[Member], together: Predictions
+) -> tuple[dict[str, Any], list[str]]:
+    """Accuracy against coverage, and with --calibrate what that found and has kept: for the result, and in words.
+
+    A network's temperature makes its probabilities; what several are together has none. After --calibrate the table is
+    of those videos that the temperature was not fitted on.
+    """
+    temperature = members[0].temperature if len(members) == 1 else 1.0
+    logits = together.scores.clamp_min(TINY).log() if together.softmax else together.scores
+    labels, result, lines = together.labels, dict[str, Any](), list[str]()
+    if args.calibrate:
+        own = members[0].predictions
+        found = calibration.calibrate(own.scores, own.labels)
+        result["calibration"] = {**asdict(found), "views": asdict(views_of(args))}
+        files.store_calibration(Path(members[0].weights), result["calibration"])
+        lines.append(f"{calibration.in_words(found)}; kept in {members[0].weights}")
+        _, judged = calibration.halves(own.labels, found.seed)
+        temperature, logits, labels = found.temperature, own.scores[judged], own.labels[judged]
+    rows = coverage.coverage((logits / temperature).softmax(dim=1), labels)
+    return {**result, "coverage": rows}, [*lines, coverage.in_words(rows)]
 
 
 def in_words(result: dict[str, float]) -> str:

@@ -86,6 +86,14 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             raise
 
 
+def store_calibration(path: Path, calibration: Mapping[str, Any]) -> None:
+    """Puts it into an own checkpoint under `calibration`; everything else in the file stays as it is.
+
+    Whoever calls it holds the file's folder (`ops.locks.claimed`), or a training there may have its weights replaced.
+    """
+    save_checkpoint(path, _load(path) | {"calibration": dict(calibration)})
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """An own or a published checkpoint, on the CPU.
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from ops.running.engine import count_top_k
+
+
+def wilson_interval(right: int, videos: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % interval, from 0 to 1, of a share of which `right` of `videos` are known (Wilson, JASA 22, 1927).
+
+    z: of the normal distribution, for another than 95 %.
+    """
+    share, scale = right / videos, z * z / videos
+    middle = (share + scale / 2) / (1 + scale)
+    reach = z * math.sqrt(share * (1 - share) / videos + scale / (4 * videos)) / (1 + scale)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def accuracies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], np.ndarray]:

@@ -342,10 +342,11 @@ def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequ
 def how_sure(
     args: argparse.Namespace, members: Sequence[Member], together: Predictions
 ) -> tuple[dict[str, Any], list[str]]:
-    """Accuracy against coverage, and with --calibrate what that found and has kept: for the result, and in words.
+    """How sure one may be: for the result, and in words.
 
-    A network's temperature makes its probabilities; what several are together has none. After --calibrate the table is
-    of those videos that the temperature was not fitted on.
+    Calibration error in percent, accuracy against coverage; with --calibrate what that found and has kept, and the
+    others are then of those videos that the temperature was not fitted on. A network's temperature makes its
+    probabilities; what several are together has none.
     """
     temperature = members[0].temperature if len(members) == 1 else 1.0
     logits = together.scores.clamp_min(TINY).log() if together.softmax else together.scores
@@ -358,7 +359,9 @@ def how_sure(
         lines.append(f"{calibration.in_words(found)}; kept in {members[0].weights}")
         _, judged = calibration.halves(own.labels, found.seed)
         temperature, logits, labels = found.temperature, own.scores[judged], own.labels[judged]
-    rows = coverage.coverage((logits / temperature).softmax(dim=1), labels)
+    probabilities = (logits / temperature).softmax(dim=1)
+    result["ece"] = 100 * calibration.expected_calibration_error(probabilities, labels)
+    rows = coverage.coverage(probabilities, labels)
     return {**result, "coverage": rows}, [*lines, coverage.in_words(rows)]
 
 

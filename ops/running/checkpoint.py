@@ -40,7 +40,15 @@ from ops.running.published import (
 logger = logging.getLogger(__name__)
 
 LATEST, BEST = "ckpt.pth", "ckptbest.pth"
+IN_THE_BOX = "demo"  # the folder of the model that comes with the project
 FORMAT = 1
+# Of an own checkpoint, what is of use without training: what it is, what it learned from, how sure one may be.
+TO_USE = ("network", "categories", "dataset", "input_size", "data", "epoch", "calibration")
+# Options that say where a run's things lay and how it was started, and nothing of what it learned.
+OF_THE_PLACE = (
+    *("root_dataset", "root_path", "root_log", "root_model", "train_list", "val_list", "store_name", "suffix"),
+    *("overwrite", "resume", "start_epoch", "evaluate", "print_freq", "workers", "gpus"),
+)
 
 
 @dataclass
@@ -94,6 +102,23 @@ def store_calibration(path: Path, calibration: Mapping[str, Any]) -> None:
     save_checkpoint(path, _load(path) | {"calibration": dict(calibration)})
 
 
+def weights_alone(path: Path) -> dict[str, Any]:
+    """What of an own checkpoint serves to use it, its weights in float16: a small part of the file's size.
+
+    Raises InputError for another's, and for weights that float16 cannot hold.
+    """
+    content = _load(path)
+    if not isinstance(content, dict) or not {"network", "state_dict", "options"} <= content.keys():
+        raise InputError(f"{path}: not a checkpoint of main.py")
+    state = {
+        name: value.half() if value.is_floating_point() else value for name, value in content["state_dict"].items()
+    }
+    if lost := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise InputError(f"{path}: {lost[0]} has values that float16 can't hold (above 65504, or no numbers)")
+    options = {name: value for name, value in content["options"].items() if name not in OF_THE_PLACE}
+    return {key: content[key] for key in TO_USE if key in content} | {"options": options, "state_dict": state}
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """An own or a published checkpoint, on the CPU.
 
@@ -137,10 +162,11 @@ def _tensors(path: Path, state: Any) -> dict[str, torch.Tensor]:
 def newest_own(folder: Path) -> Checkpoint:
     """The newest that own runs left below `folder`: of each its best or, where nothing was validated, its latest.
 
-    InputError if there is none.
+    Where there are none, the model that comes with the project. InputError if there is not even that.
     """
     latest = {path.parent: path for name in (LATEST, BEST) for path in folder.glob(f"*/{name}")}
-    for path in sorted(latest.values(), key=lambda path: path.stat().st_mtime, reverse=True):
+    newest = sorted(latest.values(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in sorted(newest, key=lambda path: path.parent.name == IN_THE_BOX):  # which a fresh clone has just now
         try:
             checkpoint = read_checkpoint(path)
         except InputError as error:

@@ -21,6 +21,7 @@ from ops.recognition.calibration import (
     fit_temperature,
     halves,
     negative_log_likelihood,
+    standard_error,
 )
 from ops.recognition.contract import Contract
 from ops.running.checkpoint import network_of, read_checkpoint
@@ -86,6 +87,13 @@ def test_the_temperature_is_the_one_that_made_the_labels(temperature: float) -> 
     assert fit_temperature(10 * logits, labels) == pytest.approx(10 * found, rel=1e-9)
     near = [negative_log_likelihood(logits / (found * factor), labels) for factor in (0.999, 1.0, 1.001)]
     assert near[1] == min(near)
+
+
+def test_the_standard_error_is_how_far_temperatures_scatter() -> None:
+    drawn = [made_scores(300, 4, temperature=2.0, seed=seed) for seed in range(60)]
+    found = torch.tensor([fit_temperature(*each) for each in drawn])
+    said = [standard_error(logits, 2.0) for logits, _ in drawn]
+    assert float(found.std()) == pytest.approx(sum(said) / len(said), rel=0.25)  # of 60, the deviation itself has 9 %
 
 
 def test_a_calibration_is_judged_on_the_videos_that_it_was_not_fitted_on() -> None:
@@ -202,7 +210,10 @@ def test_calibrate_keeps_its_temperature_and_changes_nothing_else(
     assert same(before, after) and kept == result["calibration"]
     assert kept["views"]["sampling"] == "twice" and (kept["fitted_on"], kept["judged_on"]) == (6, 6)
     said = capsys.readouterr().out
-    assert f"temperature {kept['temperature']:.4f}, of 6 videos; on 6 others: ECE" in said and "surest videos" in said
+    assert (
+        f"temperature {kept['temperature']:.4f} ± {kept['standard_error']:.4f}, of 6 videos; on 6 others: ECE" in said
+        and "surest videos" in said
+    )
 
     checkpoint = read_checkpoint(path)
     assert Contract.of(checkpoint, network_of(checkpoint)).temperature == kept["temperature"] != 1.0

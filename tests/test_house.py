@@ -131,7 +131,9 @@ def test_the_published_training_command_is_training_sh() -> None:
     assert args.shift and args.fex == "paper" and args.no_partialbn and args.clip_gradient == 20
 
 
-@pytest.mark.parametrize("script", ["training.sh", "testing.sh", "scripts/quickstart.sh", "scripts/run_tests.sh"])
+@pytest.mark.parametrize(
+    "script", ["training.sh", "testing.sh", "scripts/quickstart.sh", "scripts/demo_model.sh", "scripts/run_tests.sh"]
+)
 def test_scripts_are_sound_shell(script: str) -> None:
     done = shell("bash", "-n", script)
     assert done.returncode == 0, done.stderr

@@ -87,7 +87,7 @@ def lines_of(card: dict[str, Any]) -> list[str]:
     """The numbers as Markdown."""
     rows = [
         f"| `{name}` | {r['clips']} × {r['crops']} of {r['crop_size']} px | {r['top1']:.1f} % "
-        f"| {r['interval'][0]:.1f} to {r['interval'][1]:.1f} % | {r['top5']:.1f} % | {r['ece']:.1f} % "
+        f"| {r['interval'][0]:.1f} to {r['interval'][1]:.1f} % | {r['top5']:.1f} % | {r['ece']:.2f} % "
         f"| {1000 * r['seconds'] / r['videos']:.0f} ms |"
         for name, r in card["tested"].items()
     ]
@@ -101,9 +101,10 @@ def lines_of(card: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
         *rows,
         "",
-        f"Temperature {found['temperature']:.3f}, of {found['fitted_on']} videos. On {found['judged_on']} others the "
-        f"expected calibration error goes from {found['ece_before']:.1f} to {found['ece_after']:.1f} %, the negative "
-        f"log-likelihood from {found['nll_before']:.3f} to {found['nll_after']:.3f}.",
+        f"Temperature {found['temperature']:.3f} ± {found['standard_error']:.3f}, of {found['fitted_on']} videos. On "
+        f"{found['judged_on']} others the expected calibration error goes from {found['ece_before']:.2f} to "
+        f"{found['ece_after']:.2f} %, the negative log-likelihood from {found['nll_before']:.4f} to "
+        f"{found['nll_after']:.4f}.",
         "",
         f"Right with `efficient`: {sure}.",
     ]

@@ -109,7 +109,7 @@ def save(path: Path, pages: Sequence[Image.Image], durations: Sequence[int]) -> 
     """As an animated WebP that never ends, each page for so many milliseconds."""
     with atomic_write(path) as file:
         pages[0].save(
-            file, "WEBP", save_all=True, append_images=pages[1:], duration=list(durations), loop=0, quality=60, method=6
+            file, "WEBP", save_all=True, append_images=pages[1:], duration=list(durations), loop=0, quality=60, method=4
         )
 
 

@@ -14,18 +14,19 @@ from ops.errors import InputError
 
 BINS = 15
 LEAST_PER_HALF = 2  # videos
-STEPS = 200  # halvings of an interval of doubles: more than they can take
 
 
 @dataclass(frozen=True)
 class Calibration:
     """A temperature, how many videos it was fitted on, and how the others, that it is judged on, speak of it.
 
+    standard_error: of the temperature, as far as so many videos can say; large where hardly any is classified wrong.
     ece: expected calibration error in percent, nll: negative log-likelihood in nats a video, each with temperature 1
     (before) and with this one (after). seed: of the draw of the halves.
     """
 
     temperature: float
+    standard_error: float
     fitted_on: int
     judged_on: int
     ece_before: float
@@ -48,6 +49,7 @@ def calibrate(logits: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Cali
     before, after = scores.softmax(dim=1), (scores / temperature).softmax(dim=1)
     return Calibration(
         temperature=temperature,
+        standard_error=standard_error(logits[fit], temperature),
         fitted_on=len(fit),
         judged_on=len(judge),
         ece_before=100 * expected_calibration_error(before, truth),
@@ -104,10 +106,22 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     low, high = 0.0, 1.0
     while slope(high) < 0:
         low, high = high, 2 * high
-    for _ in range(STEPS):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:  # until no double lies between them
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return 1 / high
+
+
+def standard_error(logits: torch.Tensor, temperature: float) -> float:
+    """Of a temperature fitted on logits (N, K).
+
+    The likelihood's curvature in the inverse b is the sum over the videos of the logits' variance under
+    softmax(b·logits); one over its root is the standard error of b, and T² times that the one of T = 1 / b.
+    """
+    logits = logits.double()
+    probabilities = (logits / temperature).softmax(dim=1)
+    mean = (probabilities * logits).sum(dim=1, keepdim=True)
+    curvature = (probabilities * (logits - mean).square()).sum()
+    return float(temperature**2 / curvature.sqrt())
 
 
 def negative_log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -131,4 +145,5 @@ def expected_calibration_error(probabilities: torch.Tensor, labels: torch.Tensor
 def in_words(found: Calibration) -> str:
     """What a calibration found, on one line."""
     change = f"ECE {found.ece_before:.2f} → {found.ece_after:.2f} %, NLL {found.nll_before:.4f} → {found.nll_after:.4f}"
-    return f"temperature {found.temperature:.4f}, of {found.fitted_on} videos; on {found.judged_on} others: {change}"
+    sure = f"{found.temperature:.4f} ± {found.standard_error:.4f}"
+    return f"temperature {sure}, of {found.fitted_on} videos; on {found.judged_on} others: {change}"

@@ -13,7 +13,7 @@ run=checkpoint/demo_model/ckpt.pth
 model=checkpoint/demo/ckpt.pth
 
 python tools/make_demo_dataset.py --root_dataset "$root"
-python tools/make_demo_dataset.py --root_dataset "$others" --seed 1 --videos_per_class 1 --val_videos_per_class 50
+python tools/make_demo_dataset.py --root_dataset "$others" --seed 1 --videos_per_class 1 --val_videos_per_class 200
 
 python main.py demo RGB --root_dataset "$root" --store_name demo_model --overwrite \
   --arch mobilenetv2 --pretrain none --num_segments 8 --input_size 64 --shift --npb \

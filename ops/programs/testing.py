@@ -6,7 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> None:
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file, *kept) if f]
     refuse_to_overwrite(outputs, args.weights)
     check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
-    with join_processes(args.gpus) as context, held_to_calibrate(args, context):
+    with join_processes(args.gpus) as context, ExitStack() as held:
+        if args.calibrate:
+            context.by_main(lambda: held.enter_context(held_to_calibrate(Path(args.weights[0]))))
         plain = resolve(args.dataset, args.root_dataset)
         categories = plain.categories
         members = [build_member(args, index, plain, context) for index in range(len(args.weights))]
@@ -88,9 +90,9 @@ def run(args: argparse.Namespace) -> None:
             report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
 
 
-def held_to_calibrate(args: argparse.Namespace, context: DistributedContext) -> AbstractContextManager[object]:
+def held_to_calibrate(weights: Path) -> AbstractContextManager[None]:
     """Keeps trainings away from the checkpoint that --calibrate writes to; InputError where there is one."""
-    if not (args.calibrate and context.is_main) or not (weights := Path(args.weights[0])).is_file():
+    if not weights.is_file():  # which is said where it is read
         return nullcontext()
     return claimed(weights.parent, "calibrate once its training has ended")
 

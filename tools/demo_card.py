@@ -96,10 +96,10 @@ def lines_of(card: dict[str, Any]) -> list[str]:
         f"| {1000 * r['seconds'] / r['videos']:.0f} ms |"
         for name, r in card["tested"].items()
     ]
-    found, surest = card["calibration"], card["tested"]["calibration"]["coverage"]
-    sure = ", ".join(f"{row['top1']:.2f} % of the surest {row['coverage']:.0f} %" for row in surest)
+    found, surest = card["calibration"], card["tested"]["accurate"]["coverage"]
+    sure = ", ".join(f"{row['top1']:.1f} % of the surest {row['coverage']:.0f} %" for row in surest)
     return [
-        f"{card['network']}: {card['parameters'] / 1e6:.2f} million parameters in float16, "
+        f"{card['network']}: {card['parameters'] / 1e6:.2f} million parameters, kernels in float16, "
         f"{card['bytes'] / 1e6:.1f} MB; {card['epochs']} epochs, seed {card['seed']}.",
         "",
         "| videos | clips × crops | top-1 | 95 % interval | top-5 | ECE | a video |",
@@ -111,7 +111,7 @@ def lines_of(card: dict[str, Any]) -> list[str]:
         f"{found['ece_after']:.2f} %, the negative log-likelihood from {found['nll_before']:.4f} to "
         f"{found['nll_after']:.4f}.",
         "",
-        f"Of these others are right: {sure}.",
+        f"At full resolution are right: {sure}.",
     ]
 
 

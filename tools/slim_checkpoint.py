@@ -1,4 +1,4 @@
-"""Makes a small file of an own checkpoint, to use and to give away: its weights in float16, no optimizer, no paths.
+"""Makes a small file of an own checkpoint, to use and to give away: its kernels in float16, no optimizer, no paths.
 
     python tools/slim_checkpoint.py --weights checkpoint/NAME/ckpt.pth --out NAME.pth
 

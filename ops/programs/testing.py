@@ -361,7 +361,7 @@ def how_sure(
         lines.append(f"{calibration.in_words(found)}; kept in {members[0].weights}")
         _, judged = calibration.halves(own.labels, found.seed)
         temperature, logits, labels = found.temperature, own.scores[judged], own.labels[judged]
-    probabilities = (logits / temperature).softmax(dim=1)
+    probabilities = (logits.double() / temperature).softmax(dim=1)
     result["ece"] = 100 * calibration.expected_calibration_error(probabilities, labels)
     rows = coverage.coverage(probabilities, labels)
     return {**result, "coverage": rows}, [*lines, coverage.in_words(rows)]

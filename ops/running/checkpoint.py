@@ -103,16 +103,15 @@ def store_calibration(path: Path, calibration: Mapping[str, Any]) -> None:
 
 
 def weights_alone(path: Path) -> dict[str, Any]:
-    """What of an own checkpoint serves to use it, its weights in float16: a small part of the file's size.
+    """What of an own checkpoint serves to use it, its kernels and matrices in float16: a small part of the file's size.
 
-    Raises InputError for another's, and for weights that float16 cannot hold.
+    The vectors stay as they are: they are few, and BatchNorm's scales and variances move scores most. Raises InputError
+    for another's, and for weights that float16 cannot hold.
     """
     content = _load(path)
     if not isinstance(content, dict) or not {"network", "state_dict", "options"} <= content.keys():
         raise InputError(f"{path}: not a checkpoint of main.py")
-    state = {
-        name: value.half() if value.is_floating_point() else value for name, value in content["state_dict"].items()
-    }
+    state = {name: value.half() if value.dim() > 1 else value for name, value in content["state_dict"].items()}
     if lost := [name for name, value in state.items() if not value.isfinite().all()]:
         raise InputError(f"{path}: {lost[0]} has values that float16 can't hold (above 65504, or no numbers)")
     options = {name: value for name, value in content["options"].items() if name not in OF_THE_PLACE}

@@ -166,7 +166,7 @@ def test_accuracy_against_coverage(share: float, expected: tuple[float, float, f
 
 @pytest.fixture(scope="module")
 def trained(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`dataset/demo` with `half.txt`, of which every other label is what the network `a` says, and `unlabelled.txt`."""
+    """`dataset/demo`; lists with what the network `a` says as every label, as every other, and without labels."""
     root = tmp_path_factory.mktemp("calibration")
     (root / "dataset").mkdir()
     (root / "dataset" / "demo").symlink_to(rendered / "demo")
@@ -178,6 +178,7 @@ def trained(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = [line.rsplit(" ", 1)[0] for line in lines]
     labels = [c if k % 2 else (c + 1) % 12 for k, c in enumerate(predicted)]
     (root / "half.txt").write_text("".join(f"{p} {c}\n" for p, c in zip(places, labels, strict=True)))
+    (root / "right.txt").write_text("".join(f"{p} {c}\n" for p, c in zip(places, predicted, strict=True)))
     (root / "unlabelled.txt").write_text("".join(f"{p}\n" for p in places))
     return root
 
@@ -227,6 +228,13 @@ def test_calibrate_keeps_its_temperature_and_changes_nothing_else(
     plain = json.loads(out.read_text())
     assert plain["top1"] == calibrated["top1"] == plain["coverage"][0]["top1"] == 50.0
     assert plain["coverage"][0]["min_probability"] != calibrated["coverage"][0]["min_probability"]
+
+
+def test_what_was_tested_is_kept_where_there_is_no_temperature(trained: Path, tmp_path: Path) -> None:
+    path, out = copied(trained, tmp_path), tmp_path / "r.json"
+    with pytest.raises(InputError, match="classified right"):
+        evaluate(trained, path, "--calibrate", f"--test_list={trained / 'right.txt'}", f"--result_json={out}")
+    assert json.loads(out.read_text())["top1"] == 100 and "calibration" not in torch.load(path, weights_only=True)
 
 
 def test_training_goes_on_from_a_calibrated_checkpoint_without_its_temperature(trained: Path, tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ def _shown(result: dict[str, Any]) -> dict[str, Any]:
     """Of a test's result what the card tells."""
     right = round(result["top1"] * result["videos"] / 100)
     low, high = wilson_interval(right, result["videos"])
-    kept = ("top1", "top5", "videos", "clips", "crops", "crop_size", "ece", "coverage", "seconds")
-    return {**{key: result[key] for key in kept}, "interval": [100 * low, 100 * high]}
+    kept = ("top1", "top5", "videos", "clips", "crops", "crop_size", "coverage", "seconds")
+    ece = result.get("calibration", {}).get("ece_after", result["ece"])
+    return {**{key: result[key] for key in kept}, "ece": ece, "interval": [100 * low, 100 * high]}
 
 
 def filled(page: str, card: dict[str, Any]) -> str:

@@ -87,7 +87,9 @@ def run(args: argparse.Namespace) -> None:
         for together in passes(members):
             score(args, together, context)
         if context.is_main:
-            report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
+            result = report(args, members, categories, seconds=round(time.perf_counter() - start, 2))
+            if args.calibrate:
+                calibrate(args, members[0], result)
 
 
 def held_to_calibrate(weights: Path) -> AbstractContextManager[None]:
@@ -310,8 +312,13 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
         member.facts["waiting_percent"] = round(waiting, 1)
 
 
-def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequence[str], seconds: float) -> None:
-    """Writes what the options ask for, what took hours first, and prints the accuracies; the picture comes last."""
+def report(
+    args: argparse.Namespace, members: Sequence[Member], categories: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    """Writes what the options ask for, what took hours first, and prints the accuracies; the picture comes last.
+
+    Returns the result.
+    """
     predictions = [member.predictions for member in members]
     together = combine(predictions, [member.coefficient for member in members], video_names)
     if args.save_scores:
@@ -323,48 +330,48 @@ def report(args: argparse.Namespace, members: Sequence[Member], categories: Sequ
     if args.reverse_time and together.labelled:
         result |= partner_accuracy(together, reversed_labels(categories))
     counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
-    sureness, said = how_sure(args, members, together) if together.labelled else ({}, [])
+    sureness = how_sure(members, together) if together.labelled else {}
     lines = []
     if len(members) > 1 and together.labelled:
         for member in members:
             own = accuracies(member.predictions.scores, member.predictions.labels)[0]
             member.facts |= own
             lines.append(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
+    whole = {**result, **sureness, **counts, **provenance(args, members), "seconds": seconds}
     if args.result_json:
-        facts = {**counts, **provenance(args, members), "seconds": seconds}
-        write_result(Path(args.result_json), {**result, **sureness, **facts})
+        write_result(Path(args.result_json), whole)
     lines.append(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
     lines.append(in_words(result) if result else "no labels: predictions are written, nothing is scored")
-    lines += said
+    if sureness:
+        lines.append(coverage.in_words(sureness["coverage"]))
     print(*lines, sep="\n")
     if args.report:
         write_confusion(Path(args.report), accuracies(together.scores, together.labels)[1], categories)
+    return whole
 
 
-def how_sure(
-    args: argparse.Namespace, members: Sequence[Member], together: Predictions
-) -> tuple[dict[str, Any], list[str]]:
-    """How sure one may be: for the result, and in words.
+def how_sure(members: Sequence[Member], together: Predictions) -> dict[str, Any]:
+    """Calibration error in percent, and accuracy against coverage.
 
-    Calibration error in percent, accuracy against coverage; with --calibrate what that found and has kept, and the
-    others are then of those videos that the temperature was not fitted on. A network's temperature makes its
-    probabilities; what several are together has none.
+    A network's temperature makes its probabilities; what several are together has none.
     """
     temperature = members[0].temperature if len(members) == 1 else 1.0
     logits = together.scores.clamp_min(TINY).log() if together.softmax else together.scores
-    labels, result, lines = together.labels, dict[str, Any](), list[str]()
-    if args.calibrate:
-        own = members[0].predictions
-        found = calibration.calibrate(own.scores, own.labels)
-        result["calibration"] = {**asdict(found), "views": asdict(views_of(args))}
-        files.store_calibration(Path(members[0].weights), result["calibration"])
-        lines.append(f"{calibration.in_words(found)}; kept in {members[0].weights}")
-        _, judged = calibration.halves(own.labels, found.seed)
-        temperature, logits, labels = found.temperature, own.scores[judged], own.labels[judged]
     probabilities = (logits.double() / temperature).softmax(dim=1)
-    result["ece"] = 100 * calibration.expected_calibration_error(probabilities, labels)
-    rows = coverage.coverage(probabilities, labels)
-    return {**result, "coverage": rows}, [*lines, coverage.in_words(rows)]
+    return {
+        "ece": 100 * calibration.expected_calibration_error(probabilities, together.labels),
+        "coverage": coverage.coverage(probabilities, together.labels),
+    }
+
+
+def calibrate(args: argparse.Namespace, member: Member, result: Mapping[str, Any]) -> None:
+    """Fits a temperature and keeps it in the checkpoint; it joins the result, which is written already."""
+    found = calibration.calibrate(member.predictions.scores, member.predictions.labels)
+    kept = {**asdict(found), "views": asdict(views_of(args))}
+    files.store_calibration(Path(member.weights), kept)
+    if args.result_json:
+        write_result(Path(args.result_json), {**result, "calibration": kept})
+    print(f"{calibration.in_words(found)}; kept in {member.weights}")
 
 
 def in_words(result: dict[str, float]) -> str:

@@ -216,8 +216,8 @@ class VideoClips(Clips):
         if self.mode == "train":
             group, label = self._training_crop(group, label, rng)
         else:
-            group = self._evaluation_crops(group)
-        return Sample(self._assemble(group, order), label, index)
+            group = evaluation_crops(group, self.options, self.mode)
+        return Sample(assembled(group, order, self.options), label, index)
 
     def _training_crop(self, group: torch.Tensor, label: int, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
         """One random crop, perhaps mirrored, `(1, U, c, H, W)`, and its label."""
@@ -232,24 +232,28 @@ class VideoClips(Clips):
             group = _augmented(group, seed=int(rng.integers(2**62)))
         return group[None], label
 
-    def _evaluation_crops(self, group: torch.Tensor) -> torch.Tensor:
-        """All crops, `(crops, U, c, H, W)`; the centre in validation."""
-        o = self.options
-        group = shrunk(group, o.stored_short_side)
-        if self.mode == "val":
-            return test_views(group, 1, o.scale_size, o.input_size, o.kind.mirror)
-        crop_size = o.scale_size if o.full_res else o.input_size
-        return test_views(group, o.crops, o.scale_size, crop_size, o.kind.mirror)
 
-    def _assemble(self, group: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-        """Distinct frames of each crop `(crops, U, 3, H, W)` → views `(V, T, C, H, W)`."""
-        o = self.options
-        frames = group.movedim(2, -1)  # (crops, U, H, W, c), as it lies in memory
-        H, W, c = frames.shape[2:]
-        if not torch.equal(order, torch.arange(frames.shape[1])):
-            frames = frames.flatten(2).index_select(1, order.to(frames.device))  # (crops, clips·T·L, H·W·c)
-        frames = frames.reshape(-1, o.segments, o.frames_per_segment, H, W, c)  # (V, T, L, H, W, c)
-        return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, c, H, W) → (V, T, L·c, H, W)
+def evaluation_crops(group: torch.Tensor, options: ClipOptions, mode: ClipMode = "test") -> torch.Tensor:
+    """Frames `(U, c, h, w)` → all crops of the test's views, `(crops, U, c, H, W)`; in validation the centre."""
+    o = options
+    group = shrunk(group, o.stored_short_side)
+    if mode == "val":
+        return test_views(group, 1, o.scale_size, o.input_size, o.kind.mirror)
+    crop_size = o.scale_size if o.full_res else o.input_size
+    return test_views(group, o.crops, o.scale_size, crop_size, o.kind.mirror)
+
+
+def assembled(group: torch.Tensor, order: torch.Tensor, options: ClipOptions) -> torch.Tensor:
+    """Distinct frames of each crop `(crops, U, c, H, W)` → views `(V, T, C, H, W)`.
+
+    order: of all frames of all clips, one after the other, the place among the distinct ones.
+    """
+    frames = group.movedim(2, -1)  # (crops, U, H, W, c), as it lies in memory
+    H, W, c = frames.shape[2:]
+    if not torch.equal(order, torch.arange(frames.shape[1])):
+        frames = frames.flatten(2).index_select(1, order.to(frames.device))  # (crops, clips·T·L, H·W·c)
+    frames = frames.reshape(-1, options.segments, options.frames_per_segment, H, W, c)  # (V, T, L, H, W, c)
+    return frames.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (V, T, L, c, H, W) → (V, T, L·c, H, W)
 
 
 def _augmented(group: torch.Tensor, seed: int) -> torch.Tensor:

@@ -56,16 +56,24 @@ def test_clips(
     `segment_frames`). Raises InputError for another mode, and if `dense` and T > 64.
     """
     places = _places(num_frames, frames_per_segment)
-    if mode == "uniform":
-        return [_regular_clip(1, 2, segments, places)]
-    if mode == "twice":
-        return [_regular_clip(1, 2, segments, places), _regular_clip(0, 1, segments, places)]
     if mode == "dense":
         last_start = max(0, num_frames - DENSE_WINDOW)
         starts = [k * last_start // (DENSE_CLIPS - 1) for k in range(DENSE_CLIPS)]
         return [_dense_clip(start, segments, num_frames) for start in starts]
+    return [_regular_clip(shift, shifts, segments, places) for shift, shifts in places_in_parts(mode, sparse_clips)]
+
+
+def places_in_parts(mode: str, sparse_clips: int = 3) -> list[tuple[int, int]]:
+    """Where in its part each segment of each clip lies: `(1, 2)`, at one half, for the middle.
+
+    For all modes of `test_clips` but `dense`, whose clips have no parts. Raises InputError for another mode.
+    """
+    if mode == "uniform":
+        return [(1, 2)]
+    if mode == "twice":
+        return [(1, 2), (0, 1)]
     if mode == "ten_sparse":
-        return [_regular_clip(k, sparse_clips, segments, places) for k in range(sparse_clips)]
+        return [(k, sparse_clips) for k in range(sparse_clips)]
     raise InputError(f"Unknown test sampling {mode!r}; expected one of: {', '.join(TEST_MODES)}.")
 
 

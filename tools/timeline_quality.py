@@ -40,7 +40,7 @@ from ops.errors import InputError, reported  # noqa: E402
 from ops.evaluation.detection import Found, Span, bound_errors, matches, mean_average_precision  # noqa: E402
 from ops.files import check_writable, write_text  # noqa: E402
 from ops.recognition.recognizer import Recognizer  # noqa: E402
-from ops.recognition.timeline import Timeline, TimelineOptions, bounds_of, segments_of, timeline  # noqa: E402
+from ops.recognition.timeline import Timeline, TimelineOptions, segments_of, timeline  # noqa: E402
 from tools.options import add_root, documented_parser  # noqa: E402
 
 RATE = 12  # frames a second
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, measure, print."""
     args = parse(argv)
     check_writable([args.json] if args.json else [])
-    options = TimelineOptions(args.window, args.stride, args.smooth, args.enter, args.stay, args.shortest)
+    options = TimelineOptions(args.window, args.stride, args.smooth, args.enter, args.stay, args.shortest, args.cuts)
     recognizer = Recognizer.from_checkpoint(args.weights, protocol=args.protocol, batch_size=args.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         glued = [glue(args, seed, Path(folder) / f"{seed}.mp4") for seed in args.seeds]
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         show(rows[0])
         for name, value in varied(options) if args.vary else ():
             rows.append({"changed": f"{name} {value:g}"})
-            rows[-1] |= measured(recognizer, glued, replace(options, **{name: value}))
+            rows[-1] |= measured(recognizer, glued, changed(options, name, value))
             show(rows[-1])
     if args.json:
         write_text(args.json, json.dumps({"options": vars(options), "rows": rows}, indent=1) + "\n")
@@ -100,6 +100,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--enter", type=float, default=0.5, help="probability (%(default)s)")
     add("--stay", type=float, default=0.3, help="probability (%(default)s)")
     add("--shortest", type=float, default=0.5, help="seconds (%(default)s)")
+    add("--cuts", action="store_true", help="windows end where a shot does")
     add("--json", type=Path, metavar="FILE", help="write what is printed")
     return parser.parse_args(argv)
 
@@ -145,19 +146,19 @@ def pictures(folder: Path, template: str, count: int) -> Iterator[Image.Image]:
             yield ImageOps.fit(image.convert("RGB"), SIZE, Image.Resampling.BICUBIC)
 
 
-_known: dict[tuple[Path, float, float], Timeline] = {}
+_known: dict[tuple[Path, float, float, bool], Timeline] = {}
 
 
 def measured(recognizer: Recognizer, glued: Sequence[Glued], options: TimelineOptions) -> dict[str, Any]:
     """Over all glued videos; a video's windows are computed once."""
     precisions, errors, hits, found_in_all = [], [], 0, 0
     for video in glued:
-        key = (video.file, options.window, options.every)
+        key = (video.file, options.window, options.every, options.cuts)
         if key not in _known:
             _known[key] = timeline(recognizer, video.file, options)
         windows = _known[key]
         classes = recognizer.contract.classes
-        segments = segments_of(windows.probabilities, bounds_of(windows.windows), classes, options)
+        segments = segments_of(windows.probabilities, windows.windows, classes, options)
         found = [Found((each.start, each.end), each.label, each.probability) for each in segments]
         precisions.append(mean_average_precision(found, video.true, OVERLAP))
         errors.append(bound_errors(found, video.true, OVERLAP) * RATE)
@@ -180,11 +181,16 @@ def varied(options: TimelineOptions) -> Iterator[tuple[str, float]]:
     for name, values in OTHERS.items():
         for value in values:
             try:
-                replace(options, **{name: value})
+                changed(options, name, value)
             except InputError:
                 continue
             if value != getattr(options, name):
                 yield name, value
+
+
+def changed(options: TimelineOptions, name: str, value: float) -> TimelineOptions:
+    """With another number. Raises InputError where it does not go with the rest."""
+    return replace(options, **{name: type(getattr(options, name))(value)})
 
 
 def show(row: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ops.data.upright import Upright
 from ops.errors import InputError
 from ops.files import atomic_write
+from ops.recognition.frame_times import TimedFrames, Timing
 from ops.recognition.timeline import Timeline
-from ops.recognition.windows import TimedFrames, Timing
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 FINEST = 65535  # parts of a second that MPEG-4 part 2 can count; H.264 counts any

@@ -5,10 +5,10 @@ Legend: `n` windows, `K` classes. Times are seconds since the video's first fram
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +46,8 @@ class TimelineOptions:
     window, stride: seconds; stride None: a quarter of the window. smooth: over how many windows the probabilities are
     averaged. A class begins once it is the most probable and at least `enter`. It goes on as long as it has at least
     `stay`, and no other that has `enter` is more probable. shortest: seconds; None: half of the window; shorter
-    segments are dropped. Raises InputError that lists every number that cannot be.
+    segments are dropped. cuts: windows end where a shot does (see `cuts`); then smoothing, too, keeps to a shot.
+    Raises InputError that lists every number that cannot be.
     """
 
     window: float
@@ -55,6 +56,7 @@ class TimelineOptions:
     enter: float = 0.5
     stay: float = 0.3
     shortest: float | None = None
+    cuts: bool = False
 
     def __post_init__(self) -> None:
         faults = []
@@ -98,8 +100,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Of one video. bounds: `(n + 1,)`; window i stands for the time from `bounds[i]` to `bounds[i + 1]`, around its
-    middle. probabilities: float64 `(n, K)`, of each window alone. frames, seconds, damage: see `VideoWindows`.
+    """Of one video. bounds: see `bounds_of`. probabilities: float64 `(n, K)`, of each window alone.
+
+    frames, seconds, damage: see `VideoWindows`. views: how many the network has seen.
     """
 
     path: str
@@ -155,7 +158,7 @@ def timeline(recognizer: Scoring, path: str | Path, options: TimelineOptions) ->
     Of a damaged one, of what comes before the damage. Raises InputError for a file that is none.
     """
     try:
-        windows = VideoWindows(Path(path), recognizer.options, options.window, options.every)
+        windows = VideoWindows(Path(path), recognizer.options, options.window, options.every, options.cuts)
         kept: list[Window] = []
         found: list[torch.Tensor] = []
         views = 0
@@ -166,7 +169,7 @@ def timeline(recognizer: Scoring, path: str | Path, options: TimelineOptions) ->
     except DamageError as damage:
         raise InputError(f"{path}: {damage}") from None
     probabilities = torch.cat(found).double().cpu().numpy()
-    segments = segments_of(probabilities, bounds_of(kept), recognizer.contract.classes, options)
+    segments = segments_of(probabilities, kept, recognizer.contract.classes, options)
     facts = (windows.frames, windows.seconds, windows.damage, views)
     return Timeline(
         str(path), options, recognizer.contract.classes, *facts, tuple(kept), probabilities, tuple(segments)
@@ -174,21 +177,30 @@ def timeline(recognizer: Scoring, path: str | Path, options: TimelineOptions) ->
 
 
 def bounds_of(windows: Sequence[Window]) -> np.ndarray:
-    """`(n + 1,)`: where the time of one window ends and the next one's begins, half-way between their middles."""
-    middles = np.array([(window.start + window.end) / 2 for window in windows])
-    return np.concatenate(([windows[0].start], (middles[:-1] + middles[1:]) / 2, [windows[-1].end]))
+    """`(n + 1,)`: window i stands for the time from `bounds[i]` to `bounds[i + 1]`, that nearest to its middle.
+
+    From one shot to the next, the bound is the cut.
+    """
+    inner = [
+        (a.start + a.end + b.start + b.end) / 4 if a.shot == b.shot else b.start for a, b in itertools.pairwise(windows)
+    ]
+    return np.array([windows[0].start, *inner, windows[-1].end])
 
 
 def segments_of(
-    probabilities: np.ndarray, bounds: np.ndarray, classes: Sequence[str], options: TimelineOptions
+    probabilities: np.ndarray, windows: Sequence[Window], classes: Sequence[str], options: TimelineOptions
 ) -> list[Segment]:
-    """From probabilities `(n, K)` of times between `bounds` `(n + 1,)`: smoothed, labelled, joined, short ones dropped.
+    """From probabilities `(n, K)` of windows: smoothed and labelled within each shot, joined, short ones dropped.
 
     What follows a dropped one of the same class as what is before it is joined to that, the gap included.
     """
-    labels = hysteresis(moving_average(probabilities, options.smooth), options.enter, options.stay)
+    shots = np.array([window.shot for window in windows])
+    parts = np.split(probabilities, np.flatnonzero(np.diff(shots)) + 1)
+    smooth = [moving_average(part, options.smooth) for part in parts]
+    labels = np.concatenate([hysteresis(part, options.enter, options.stay) for part in smooth])
+    bounds = bounds_of(windows)
     runs: list[list[int]] = []  # label, first window, window behind the last
-    for label, places in groupby(range(len(labels)), key=lambda place: int(labels[place])):
+    for label, places in itertools.groupby(range(len(labels)), key=lambda place: int(labels[place])):
         first, *others = places
         end = first + len(others) + 1
         if bounds[end] - bounds[first] < options.least and end - first < len(labels):
@@ -231,5 +243,5 @@ def _class_as_json(label: int, name: str, probability: float) -> dict[str, Any]:
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while batch := list(islice(items, size)):
+    while batch := list(itertools.islice(items, size)):
         yield batch

@@ -12,6 +12,8 @@ A video that cannot be read is reported and does not stop the rest; of one that 
 and said. --json and --csv are written as results come and kept on Ctrl-C; the same command goes on with what --json
 holds (after seeing that the first of it comes out the same), --overwrite starts anew.
 
+With --window SECONDS a video's answer is a timeline: segments of one class each, see docs/predict.md.
+
 Exit status: 0 all predicted, 1 some could not be read, 2 wrong input, 130 interrupted.
 """
 
@@ -30,6 +32,7 @@ from ops.console import start_logging
 from ops.errors import InputError, did_you_mean, reported
 from ops.files import check_writable
 from ops.machine import prepare_process, usable_cores
+from tools import timelines
 from tools.options import documented_parser
 
 logger = logging.getLogger("fexnet")
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, predict; how it went (see above)."""
     start_logging()
     args = parse(argv)
-    check_writable([file for file in (args.json, args.csv) if file])
+    check_writable([file for file in (args.json, args.csv, *timelines.outputs_of(args)) if file])
     prepare_process()
     return run(args)
 
@@ -60,6 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     out.add_argument("--scores", action="store_true", help="all classes' averaged logits too, in --json")
     out.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions here")
     out.add_argument("--overwrite", action="store_true", help="do not go on with --json, but start anew")
+    timelines.add_options(parser)
     run = parser.add_argument_group("running")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: a GPU if there is one (auto)")
     run.add_argument("--amp", default="off", help=f"mixed precision: {', '.join(names.PRECISIONS)} (off)")
@@ -68,6 +72,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if faults := faults_of(args):
         raise InputError("; ".join(faults))
+    args.timeline = timelines.options_of(args)
     return args
 
 
@@ -86,9 +91,10 @@ def faults_of(args: argparse.Namespace) -> list[str]:
         faults.append(f"--min_probability {args.min_probability}: expected a number from 0 to 1")
     if args.scores and not args.json:
         faults.append("--scores: goes into --json FILE: give that too")
-    if args.json and args.csv and args.json.resolve() == args.csv.resolve():
-        faults.append(f"--csv {args.csv}: it is --json too; name another file")
-    if args.weights in (args.json, args.csv):
+    results = [file for file in (args.json, args.csv, *timelines.outputs_of(args)) if file]
+    if len({file.resolve() for file in results}) < len(results):
+        faults.append(f"{', '.join(map(str, results))}: two results are one file; name another")
+    if args.weights in results:
         faults.append(f"{args.weights}: it is --weights; name another file for the results")
     return faults
 
@@ -107,6 +113,8 @@ def run(args: argparse.Namespace) -> int:
         args.weights, device_of(args.device), args.protocol, args.classes, amp=args.amp, batch_size=args.batch_size
     )
     logger.info("%s", recognizer.describe())
+    if args.timeline:
+        return timelines.run(recognizer, find_sources(args.sources, sys.stdin), args.timeline, args)
     results = Results(recognizer.contract.classes, args.json, args.csv, args.top, args.scores, args.min_probability)
     sources = find_sources(args.sources, sys.stdin)
     if not args.overwrite:

@@ -40,7 +40,8 @@ from ops.errors import InputError, reported  # noqa: E402
 from ops.evaluation.detection import Found, Span, bound_errors, matches, mean_average_precision  # noqa: E402
 from ops.files import check_writable, write_text  # noqa: E402
 from ops.recognition.recognizer import Recognizer  # noqa: E402
-from ops.recognition.timeline import Timeline, TimelineOptions, segments_of, timeline  # noqa: E402
+from ops.recognition.timeline import Timeline, segments_of, timeline  # noqa: E402
+from ops.recognition.timeline_options import TimelineOptions  # noqa: E402
 from tools.options import add_root, documented_parser  # noqa: E402
 
 RATE = 12  # frames a second

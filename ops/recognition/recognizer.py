@@ -31,6 +31,8 @@ from ops.model.deploy import deploy
 from ops.model.tsn import TSN
 from ops.recognition.contract import Contract, Views
 from ops.recognition.sources import Seen, Source, SourceClips, as_source
+from ops.recognition.timeline import OnWindow, Timeline, timeline
+from ops.recognition.timeline_options import TimelineOptions
 from ops.running.checkpoint import Checkpoint, network_of, read_checkpoint
 from ops.running.precision import InPrecision, choose_precision
 
@@ -140,6 +142,21 @@ class Recognizer:
             f"{self.contract.network}; views of a video: {self.views.clips} clips ({self.views.sampling}) × "
             f"{self.views.crops} crops of {side} pixels = {count}; {calibrated}; on {self.device}"
         )
+
+    def timeline(
+        self, video: str | Path | Source, window: float, on_window: OnWindow = lambda *_: None, **others: Any
+    ) -> Timeline:
+        """Of a video file, what happens when: windows of so many seconds are scored, and segments made of them.
+
+        `others` are those of `TimelineOptions`; on_window: see `timeline.timeline`. Raises InputError for what is no
+        video file, or cannot be read.
+        """
+        source = as_source(video)
+        if source.fault:
+            raise InputError(f"{source.path}: {source.fault}")
+        if not isinstance(source.content, Path) or source.content.is_dir():
+            raise InputError(f"{source.path}: windows of time are cut from video files only; pictures have no times")
+        return timeline(self, source.content, TimelineOptions(window, **others), source.path, on_window)
 
     @torch.inference_mode()
     def scores(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:

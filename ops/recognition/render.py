@@ -12,22 +12,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ops.data.upright import Upright
-from ops.errors import InputError
 from ops.files import atomic_write
 from ops.recognition.frame_times import TimedFrames, Timing
 from ops.recognition.timeline import Timeline
+from ops.recognition.timeline_options import FORMATS, check_format
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 FINEST = 65535  # parts of a second that MPEG-4 part 2 can count; H.264 counts any
 HEIGHT = 1 / 12  # of the strip, as a share of the picture's
 SMALLEST = 14  # pixels, of the strip's
 INK, PAPER, BAR = (255, 255, 255), (24, 28, 34), (91, 132, 196)
-
-
-def check_format(file: Path) -> None:
-    """Raises InputError for a name whose ending is of no container that is written."""
-    if file.suffix.lower() not in FORMATS:
-        raise InputError(f"--render {file}: expected a name that ends in {', '.join(FORMATS)}")
 
 
 def render(timeline: Timeline, video: Path, file: Path) -> None:

@@ -64,9 +64,9 @@ class Results:
     def save(self) -> None:
         """Writes what there is to the files, in the order of the entries."""
         if self.json_file:
-            _write(self.json_file, "[\n" + ",\n".join(json.dumps(entry) for entry in self.entries) + "\n]\n")
+            write(self.json_file, "[\n" + ",\n".join(json.dumps(entry) for entry in self.entries) + "\n]\n")
         if self.csv_file:
-            _write(self.csv_file, self._table())
+            write(self.csv_file, self._table())
         self.saved = time.monotonic()
 
     def _table(self) -> str:
@@ -158,6 +158,7 @@ def _as_json(answer: Answer) -> dict[str, Any]:
     return {"label": answer.label, "class": answer.name, "probability": round(answer.probability, 6)}
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Writes a text in which files' names may be."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))  # the bytes that a file's name has

@@ -6,8 +6,7 @@ Legend: `n` windows, `K` classes. Times are seconds since the video's first fram
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,8 +19,10 @@ from ops.data.videofile import DamageError
 from ops.errors import InputError
 from ops.recognition.ahead import ahead
 from ops.recognition.contract import Contract
+from ops.recognition.timeline_options import TimelineOptions
 from ops.recognition.windows import VideoWindows, Window
 
+OnWindow = Callable[[float, float], None]
 NONE = -1  # the label of a time at which no class is probable enough
 
 
@@ -37,54 +38,6 @@ class Scoring(Protocol):
 
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
         """See `Recognizer.probabilities`."""
-
-
-@dataclass(frozen=True)
-class TimelineOptions:
-    """How a video is cut into windows, and segments are made of their probabilities.
-
-    window, stride: seconds; stride None: a quarter of the window. smooth: over how many windows the probabilities are
-    averaged. A class begins once it is the most probable and at least `enter`. It goes on as long as it has at least
-    `stay`, and no other that has `enter` is more probable. shortest: seconds; None: half of the window; shorter
-    segments are dropped. cuts: windows end where a shot does (see `cuts`); then smoothing, too, keeps to a shot.
-    Raises InputError that lists every number that cannot be.
-    """
-
-    window: float
-    stride: float | None = None
-    smooth: int = 3
-    enter: float = 0.5
-    stay: float = 0.3
-    shortest: float | None = None
-    cuts: bool = False
-
-    def __post_init__(self) -> None:
-        faults = []
-        if not 0 < self.window < math.inf:
-            faults.append(f"--window {self.window:g}: seconds, more than 0")
-        elif not 0 < self.every <= self.window:
-            faults.append(
-                f"--stride {self.every:g}: seconds, more than 0 and at most --window {self.window:g}, or parts of the "
-                "video would be in no window"
-            )
-        if self.smooth < 1:
-            faults.append(f"--smooth {self.smooth}: windows, at least 1, which smooths nothing")
-        if not 0 <= self.stay <= self.enter <= 1:
-            faults.append(f"--stay {self.stay:g} --enter {self.enter:g}: probabilities, --stay not above --enter")
-        if not 0 <= self.least < math.inf:
-            faults.append(f"--shortest {self.least:g}: seconds, 0 or more")
-        if faults:
-            raise InputError("; ".join(faults))
-
-    @property
-    def every(self) -> float:
-        """The stride in seconds."""
-        return self.window / 4 if self.stride is None else self.stride
-
-    @property
-    def least(self) -> float:
-        """How short a segment may be, in seconds."""
-        return self.window / 2 if self.shortest is None else self.shortest
 
 
 @dataclass(frozen=True)
@@ -129,36 +82,39 @@ class Timeline:
 
     def to_json(self, scores: bool = False) -> dict[str, Any]:
         """As JSON has it; of each window the most probable class, with `scores` the probabilities of all."""
-        best = self.probabilities.argmax(axis=1).tolist()
-        windows = [
-            {
-                **asdict(window),
-                **_class_as_json(label, self.classes[label], float(values[label])),
-                **({"probabilities": values.tolist()} if scores else {}),
-            }
-            for window, label, values in zip(self.windows, best, self.probabilities, strict=True)
-        ]
-        segments = [
-            {"start": each.start, "end": each.end, **_class_as_json(each.label, each.name, each.probability)}
-            for each in self.segments
-        ]
-        facts = {"path": self.path, "frames": self.frames, "seconds": self.seconds, "views": self.views}
-        damage = {"damage": self.damage} if self.damage else {}
-        return {**facts, **damage, "segments": segments, "windows": windows}
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """A line of CSV for each segment."""
-        for each in self.to_json()["segments"]:
-            yield {"path": self.path, **each}
+        entry: dict[str, Any] = {
+            "path": self.path,
+            "frames": self.frames,
+            "seconds": round(self.seconds, 3),
+            "views": self.views,
+            "timeline": asdict(self.options) | {"stride": self.options.every, "shortest": self.options.least},
+            "segments": [_as_json(s.start, s.end, s.label, s.name, s.probability) for s in self.segments],
+            "windows": [],
+        }
+        if self.damage:
+            entry["damage"] = self.damage
+        for window, values in zip(self.windows, self.probabilities, strict=True):
+            best = int(values.argmax())
+            shown = _as_json(window.start, window.end, best, self.classes[best], float(values[best]))
+            more = {"probabilities": [round(value, 6) for value in values.tolist()]} if scores else {}
+            entry["windows"].append(shown | more)
+        return entry
 
 
-def timeline(recognizer: Scoring, path: str | Path, options: TimelineOptions) -> Timeline:
-    """Of a video file; its windows are decoded in a thread while others are computed.
+def timeline(
+    recognizer: Scoring,
+    video: Path,
+    options: TimelineOptions,
+    path: str | None = None,
+    on_window: OnWindow = lambda *_: None,
+) -> Timeline:
+    """Of a video file, which results call `path`; its windows are decoded in a thread while others are computed.
 
-    Of a damaged one, of what comes before the damage. Raises InputError for a file that is none.
+    Of a damaged one, of what comes before the damage. on_window: told how many seconds are done, and of how many.
+    Raises InputError for a file that is no video, or cannot be used.
     """
     try:
-        windows = VideoWindows(Path(path), recognizer.options, options.window, options.every, options.cuts)
+        windows = VideoWindows(video, recognizer.options, options.window, options.every, options.cuts)
         kept: list[Window] = []
         found: list[torch.Tensor] = []
         views = 0
@@ -166,13 +122,14 @@ def timeline(recognizer: Scoring, path: str | Path, options: TimelineOptions) ->
             kept += [window for window, _ in batch]
             found.append(recognizer.probabilities(recognizer.scores([clips for _, clips in batch])))
             views += sum(len(clips) for _, clips in batch)
+            on_window(kept[-1].end, windows.timing.seconds)
     except DamageError as damage:
-        raise InputError(f"{path}: {damage}") from None
+        raise InputError(f"{path or video}: {damage}") from None
     probabilities = torch.cat(found).double().cpu().numpy()
     segments = segments_of(probabilities, kept, recognizer.contract.classes, options)
     facts = (windows.frames, windows.seconds, windows.damage, views)
     return Timeline(
-        str(path), options, recognizer.contract.classes, *facts, tuple(kept), probabilities, tuple(segments)
+        path or str(video), options, recognizer.contract.classes, *facts, tuple(kept), probabilities, tuple(segments)
     )
 
 
@@ -238,8 +195,9 @@ def hysteresis(probabilities: np.ndarray, enter: float, stay: float) -> np.ndarr
     return np.array(labels)
 
 
-def _class_as_json(label: int, name: str, probability: float) -> dict[str, Any]:
-    return {"label": label, "class": name, "probability": probability}
+def _as_json(start: float, end: float, label: int, name: str, probability: float) -> dict[str, Any]:
+    times = {"start": round(start, 3), "end": round(end, 3)}
+    return {**times, "label": label, "class": name, "probability": round(probability, 6)}
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -1,0 +1,65 @@
+"""How a timeline is made; apart from what makes it, so that options can be checked without loading torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.errors import InputError
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # of a rendered video
+
+
+@dataclass(frozen=True)
+class TimelineOptions:
+    """How a video is cut into windows, and segments are made of their probabilities.
+
+    window, stride: seconds; stride None: a quarter of the window. smooth: over how many windows the probabilities are
+    averaged. A class begins once it is the most probable and at least `enter`. It goes on as long as it has at least
+    `stay`, and no other that has `enter` is more probable. shortest: seconds; None: half of the window; shorter
+    segments are dropped. cuts: windows end where a shot does (see `cuts`); then smoothing, too, keeps to a shot.
+    Raises InputError that lists every number that cannot be.
+    """
+
+    window: float
+    stride: float | None = None
+    smooth: int = 3
+    enter: float = 0.5
+    stay: float = 0.3
+    shortest: float | None = None
+    cuts: bool = False
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 < self.window < math.inf:
+            faults.append(f"--window {self.window:g}: seconds, more than 0")
+        elif not 0 < self.every <= self.window:
+            faults.append(
+                f"--stride {self.every:g}: seconds, more than 0 and at most --window {self.window:g}, or parts of the "
+                "video would be in no window"
+            )
+        if self.smooth < 1:
+            faults.append(f"--smooth {self.smooth}: windows, at least 1, which smooths nothing")
+        if not 0 <= self.stay <= self.enter <= 1:
+            faults.append(f"--stay {self.stay:g} --enter {self.enter:g}: probabilities, --stay not above --enter")
+        if not 0 <= self.least < math.inf:
+            faults.append(f"--shortest {self.least:g}: seconds, 0 or more")
+        if faults:
+            raise InputError("; ".join(faults))
+
+    @property
+    def every(self) -> float:
+        """The stride in seconds."""
+        return self.window / 4 if self.stride is None else self.stride
+
+    @property
+    def least(self) -> float:
+        """How short a segment may be, in seconds."""
+        return self.window / 2 if self.shortest is None else self.shortest
+
+
+def check_format(file: Path) -> None:
+    """Raises InputError for a name whose ending is of no container that is written."""
+    if file.suffix.lower() not in FORMATS:
+        raise InputError(f"--render {file}: expected a name that ends in {', '.join(FORMATS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,16 +25,34 @@ def write_video(
     **options: str,
 ) -> Path:
     """A video of moving noise; `times` in 1/100 s (4, 8, 12, … if not given), `options` of the encoder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size
     noise = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), np.uint8)
+
+    def picture(k: int) -> np.ndarray:
+        picture = np.kron(np.roll(noise, (k, 2 * k), (0, 1)), np.ones((4, 4, 1), np.uint8))[:height, :width]
+        picture[:4, : 4 * (k % 16)] = 255 - picture[:4, : 4 * (k % 16)]
+        return picture
+
+    return write_pictures(path, map(picture, range(frames)), codec, pixel_format, times, **options)
+
+
+def write_pictures(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    times: Sequence[int] | None = None,
+    **options: str,
+) -> Path:
+    """A video of pictures `(H, W, 3)`; `times` in 1/100 s (4, 8, 12, … if not given), `options` of the encoder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        stream.pix_fmt = pixel_format
         stream.codec_context.time_base = Fraction(1, 100)
-        for k in range(frames):
-            picture = np.kron(np.roll(noise, (k, 2 * k), (0, 1)), np.ones((4, 4, 1), np.uint8))[:height, :width]
-            picture[:4, : 4 * (k % 16)] = 255 - picture[:4, : 4 * (k % 16)]
+        for k, picture in enumerate(pictures):
+            if not k:
+                stream.height, stream.width = picture.shape[:2]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24").reformat(format=pixel_format)
             frame.pts = times[k] if times else 4 * k
             frame.time_base = Fraction(1, 100)

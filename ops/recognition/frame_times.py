@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from ops.data.videofile import DamageError, frames, opened
+from ops.data.videofile import TIMED_CONTAINERS, DamageError, frames, opened
 
 SLACK = 1e-3  # seconds: containers such as Matroska keep times in milliseconds, rounded
 LONGEST_STILL = 3600.0  # seconds: a longer step from a frame to the next is no time, but a clock that leaps
@@ -25,39 +25,43 @@ class Timing:
     """What a video's packets say of its times, in seconds.
 
     seconds: how long its frames are shown; a guess where the file is damaged or has no times. period: the mean time of
-    a frame. timed: whether the file has times.
+    a frame. timed: whether the file has times; exact: whether it also says how long a frame is shown.
     """
 
     seconds: float
     period: float
-    timed: bool
+    timed: bool = True
+    exact: bool = True
 
     @classmethod
     def of(cls, video: Path) -> Timing:
         """Without decoding. Raises DamageError as `opened` does."""
-        first, end, count = float("inf"), 0.0, 0
+        shown: list[tuple[float, float]] = []
         with opened(video) as (container, stream):
             timed = container.format.name not in UNTIMED_CONTAINERS
+            exact = container.format.name in TIMED_CONTAINERS
             rate = stream.average_rate or stream.guessed_rate
             period = float(1 / rate) if rate else USUAL_PERIOD
             with suppress(av.error.FFmpegError):  # decoding meets it too
                 for packet in container.demux(stream):
-                    if not packet.size or packet.is_discard:
-                        continue
-                    count += 1
-                    if packet.pts is None:
-                        timed = False
-                        continue
-                    time = float(packet.pts * packet.time_base)
-                    first, end = min(first, time), max(end, time + (_duration_of(packet) or period))
-        return cls(end - first if timed and count else count * period, period, timed)
+                    if packet.size and not packet.is_discard:
+                        timed = timed and packet.pts is not None
+                        time = float(packet.pts * packet.time_base) if timed else len(shown) * period
+                        shown.append((time, _duration_of(packet)))
+        if not timed or not shown:
+            return cls(len(shown) * period, period, timed, exact)
+        shown.sort()
+        (start, _), (last, duration) = shown[0], shown[-1]
+        step = last - shown[-2][0] if len(shown) > 1 else 0.0
+        return cls(last - start + ((duration if exact else step) or period), period, timed, exact)
 
 
 class TimedFrames:
     """Every frame of a video, as PyAV's, with the time at which it comes to be shown, in seconds since the first.
 
     The times are those of the file. Where it has none, or where they go back or leap (joined captures), a frame comes
-    a period after the one before. A damaged video ends at the damage. Raises DamageError if no frame comes.
+    as long after the one before as that did. The last is shown as long as the file says, or likewise. A damaged video
+    ends at the damage. Raises DamageError if no frame comes.
 
     count, seconds: how many frames have been given out, and when the last one is over. damage: in words, or empty.
     """
@@ -67,18 +71,18 @@ class TimedFrames:
         self.count, self.seconds, self.damage = 0, 0.0, ""
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
-        period = self.timing.period
-        time, shift = -period, None
+        step = self.timing.period
+        time, shift = -step, None
         try:
             for frame in frames(self.video):
-                due, said = time + period, frame.time
+                due, said = time + step, frame.time
                 if said is None or not self.timing.timed:
                     said = due - (shift or 0.0)
                 if shift is None or not 0 < said + shift - time <= LONGEST_STILL:
                     shift = due - said
-                time = said + shift
+                step, time = said + shift - time, said + shift
                 self.count += 1
-                self.seconds = time + (_duration_of(frame) or period)
+                self.seconds = time + ((_duration_of(frame) if self.timing.exact else step) or step)
                 yield time, frame
         except DamageError as damage:
             if not self.count:

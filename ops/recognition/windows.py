@@ -78,7 +78,7 @@ class VideoWindows:
             )
         self.video, self.options, self.length, self.stride, self.at_cuts = video, options, length, stride, at_cuts
         self.cuts: list[float] = []
-        self.timing = Timing(0.0, 0.0, True)
+        self.timing = Timing(0.0, 0.0)
         self.seconds, self.frames, self.damage = 0.0, 0, ""
 
     def __iter__(self) -> Iterator[tuple[Window, torch.Tensor]]:

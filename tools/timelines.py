@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,27 +71,23 @@ def outputs_of(args: argparse.Namespace) -> list[Path]:
 
 def run(recognizer: Recognizer, sources: Sequence[Source], options: TimelineOptions, args: argparse.Namespace) -> int:
     """Of every video in turn: printed, and written as it comes; 0, or 1 if some could not be read."""
+    from tqdm import tqdm
 
     from ops.recognition.results import shown
 
     if outputs_of(args) and len(sources) != 1:
-        raise InputError(
-            f"--{', --'.join(n for n in FILES if getattr(args, n))}: of one video; {len(sources)} are given"
-        )
+        raise InputError(f"--{', --'.join(FILES)}: of one video each; {len(sources)} videos are given")
     for file in (args.json, args.csv):
         if file and file.exists() and not args.overwrite:
-            raise InputError(
-                f"{file}: is there; timelines are not gone on with: name another file, or give --overwrite"
-            )
+            raise InputError(f"{file}: is there, and timelines are not gone on with: name another, or give --overwrite")
     taken = {source.content.resolve() for source in sources if isinstance(source.content, Path)}
     if own := [file for file in (args.json, args.csv, *outputs_of(args)) if file and file.resolve() in taken]:
         raise InputError(f"{own[0]}: it is the video; name another file")
     entries: list[dict[str, Any]] = []
     for source in sources:
         try:
-            found = recognizer.timeline(
-                source, **{field.name: getattr(options, field.name) for field in fields(options)}
-            )
+            with tqdm(desc=shown(source.path), unit="s", leave=False, disable=None) as bar:
+                found = recognizer.timeline(source, **vars(options), on_window=partial(_advance, bar))
         except InputError as error:
             logger.warning("left out: %s", shown(str(error)))
             continue

@@ -53,7 +53,7 @@ class Timing:
         shown.sort()
         (start, _), (last, duration) = shown[0], shown[-1]
         step = last - shown[-2][0] if len(shown) > 1 else 0.0
-        return cls(last - start + ((duration if exact else step) or period), period, timed, exact)
+        return cls(last - start + ((duration if exact else 0.0) or step or period), period, timed, exact)
 
 
 class TimedFrames:
@@ -82,7 +82,7 @@ class TimedFrames:
                     shift = due - said
                 step, time = said + shift - time, said + shift
                 self.count += 1
-                self.seconds = time + ((_duration_of(frame) if self.timing.exact else step) or step)
+                self.seconds = time + ((_duration_of(frame) if self.timing.exact else 0.0) or step)
                 yield time, frame
         except DamageError as damage:
             if not self.count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ import av
 import numpy as np
 import pytest
 import torch
+from made_networks import save_network
 from made_videos import turn, write_pictures, write_video
 from PIL import Image
 
 from ops.data.clips import ClipOptions
+from ops.data.records import VideoRecord
 from ops.errors import InputError
 from ops.evaluation.detection import Found, average_precision, bound_errors, matches, mean_average_precision, overlap
 from ops.recognition import render, subtitles, timeline_picture
 from ops.recognition.frame_times import TimedFrames, Timing
+from ops.recognition.recognizer import Recognizer
 from ops.recognition.timeline import NONE, Segment, Timeline, hysteresis, moving_average, segments_of, timeline
 from ops.recognition.timeline_options import TimelineOptions
 from ops.recognition.windows import Window
-from tools import predict, timelines
+from tools import predict, timeline_quality, timelines
 
 LEVELS = (40, 125, 210)  # grey levels of the classes
 CLASSES = ("dark", "<b>middle</b> & --> $x_$", "bright\nlight")
@@ -312,3 +316,47 @@ def test_one_broken_video_does_not_stop_the_rest(tmp_path: Path, caplog: pytest.
     args = parsed("--window", "1", "--render", str(tmp_path / "1.mp4"))
     with pytest.raises(InputError, match="it is the video"):
         timelines.run(Eye(), find_sources([str(tmp_path / "1.mp4")]), args.timeline, args)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_network(tmp_path_factory.mktemp("weights") / "n.pth")
+
+
+def test_a_window_over_a_video_is_its_prediction(weights: Path, tmp_path: Path) -> None:
+    recognizer = Recognizer.from_checkpoint(weights, protocol="accurate", batch_size=2)
+    video = write_video(tmp_path / "a.mp4", 30)
+    whole = {answer.label: answer.probability for answer in recognizer(video).top}
+    found = recognizer.timeline(video, window=60)
+    assert found.probabilities.tolist() == [[whole[label] for label in range(len(whole))]]
+    assert (found.views, found.classes) == (6, recognizer.contract.classes)
+    assert recognizer.timeline(str(video), window=0.5, stride=0.25).probabilities.shape == (4, len(whole))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("folder", "from video files only"), ("missing.mp4", "no such file"), ("text.mp4", "text.mp4: ")],
+)
+def test_what_is_no_video_file_has_no_timeline(name: str, words: str, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.mp4").write_text("no video")
+    recognizer = Recognizer.from_checkpoint(weights)
+    with pytest.raises(InputError, match=words):
+        recognizer.timeline(tmp_path / name, window=1)
+
+
+def test_glued_videos_are_measured(weights: Path, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--root_dataset", str(demo / "dataset"), "--seconds", "6", "--seeds", "3", "4"]
+    timeline_quality.main(["--weights", str(weights), *where, "--cuts", "--json", str(demo / "out.json")])
+    (row,) = json.loads((demo / "out.json").read_text())["rows"]
+    assert len(row["of_each"]) == 2 and 4 <= row["true"] <= 8 and row["found"] >= row["hits"]
+    assert "mAP@0.5" in capsys.readouterr().out
+
+
+def test_neighbours_of_a_glued_video_differ() -> None:
+    records = [VideoRecord(f"{k}", 10 + k, k // 4) for k in range(12)]
+    for seed in range(20):
+        chosen = timeline_quality.in_order(records, seed, 100)
+        labels = [record.label for record in chosen]
+        assert all(a != b for a, b in pairwise(labels)) and len({record.path for record in chosen}) == len(chosen)
+        assert 70 < sum(record.num_frames for record in chosen) <= 100

@@ -153,7 +153,7 @@ def segments_of(
     """
     shots = np.array([window.shot for window in windows])
     parts = np.split(probabilities, np.flatnonzero(np.diff(shots)) + 1)
-    smooth = [moving_average(part, options.smooth) for part in parts]
+    smooth = [smoothed(part, options.smooth) for part in parts]
     labels = np.concatenate([hysteresis(part, options.enter, options.stay) for part in smooth])
     bounds = bounds_of(windows)
     runs: list[list[int]] = []  # label, first window, window behind the last
@@ -171,6 +171,15 @@ def segments_of(
         for label, a, b in runs
         if label != NONE
     ]
+
+
+def smoothed(probabilities: np.ndarray, width: int) -> np.ndarray:
+    """Averaged over `width` neighbours, each weighed by how sure it is: a window over a change is less so.
+
+    The weight is the largest probability, which with two classes in a window is nearer to a half than to one.
+    """
+    weights = probabilities.max(axis=1, keepdims=True)
+    return moving_average(probabilities * weights, width) / moving_average(weights, width)
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:

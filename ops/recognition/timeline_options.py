@@ -16,10 +16,10 @@ class TimelineOptions:
     """How a video is cut into windows, and segments are made of their probabilities.
 
     window, stride: seconds; stride None: a quarter of the window. smooth: over how many windows the probabilities are
-    averaged. A class begins once it is the most probable and at least `enter`. It goes on as long as it has at least
-    `stay`, and no other that has `enter` is more probable. shortest: seconds; None: half of the window; shorter
-    segments are dropped. cuts: windows end where a shot does (see `cuts`); then smoothing, too, keeps to a shot.
-    Raises InputError that lists every number that cannot be.
+    averaged, the sure ones counting more. A class begins once it is the most probable and at least `enter`. It goes on
+    as long as it has at least `stay`, and no other that has `enter` is more probable. shortest: seconds; None: half of
+    the window; shorter segments are dropped. cuts: windows end where a shot does (see `cuts`); then smoothing, too,
+    keeps to a shot. Raises InputError that lists every number that cannot be.
     """
 
     window: float

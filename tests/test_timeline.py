@@ -193,11 +193,15 @@ def test_the_picture_is_drawn(seen: Timeline, tmp_path: Path) -> None:
         assert image.size[0] == 1200 and len(set(image.convert("L").tobytes())) > 20
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_a_rendered_video_has_the_frames_and_times_of_its_source(ending: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ending", "without_x264"), [("mp4", False), ("mkv", False), ("mov", True)])
+def test_a_rendered_video_has_the_frames_and_times_of_its_source(
+    ending: str, without_x264: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     times = [0, 4, 12, 16, 20, 40, 44, 60, 64, 70, 71, 72]
     video = turn(in_turn(tmp_path / "a.mp4", [(0, 6), (2, 6)], (96, 62), times=times))
     found = timeline(Eye(), video, TimelineOptions(0.3, 0.1, smooth=1))  # type: ignore[arg-type]
+    if without_x264:
+        monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     render.render(found, video, tmp_path / f"out.{ending}")
     shown = list(TimedFrames(tmp_path / f"out.{ending}", Timing.of(tmp_path / f"out.{ending}")))
     assert [time for time, _ in shown] == pytest.approx([time / 100 for time in times])

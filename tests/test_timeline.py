@@ -62,7 +62,7 @@ def in_turn(path: Path, parts: Sequence[tuple[int, int]], size: tuple[int, int] 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
     video = in_turn(tmp_path_factory.mktemp("seen") / "a b.mp4", [(0, 50), (1, 100), (2, 75)])
-    return timeline(Eye(), video, TimelineOptions(1, 0.2, smooth=1))  # type: ignore[arg-type]
+    return timeline(Eye(), video, TimelineOptions(1, 0.2, smooth=0))  # type: ignore[arg-type]
 
 
 def test_segments_of_a_video(seen: Timeline) -> None:
@@ -123,8 +123,14 @@ def spans(labels: Sequence[int], shots: Sequence[int] | None = None, **options: 
     """Segments of windows a second apart, each two seconds long, of which each is sure."""
     windows = [Window(k, k + 2, shot) for k, shot in enumerate(shots or [0] * len(labels))]
     probabilities = np.array([[0.9 if label == k else 0.05 for k in range(3)] for label in labels])
-    chosen = TimelineOptions(2, 1, **{"smooth": 1, "shortest": 0, **options})
+    chosen = TimelineOptions(2, 1, **{"smooth": 0, "shortest": 0, **options})
     return [(s.label, s.start, s.end) for s in segments_of(probabilities, windows, CLASSES, chosen)]
+
+
+def test_numbers_follow_from_the_window() -> None:
+    options = TimelineOptions(2)
+    assert (options.every, options.neighbours, options.least) == (0.5, 3, 1)
+    assert TimelineOptions(2, 0.25).neighbours == 6 and TimelineOptions(2, smooth=0).neighbours == 1
 
 
 def test_segments_by_table() -> None:
@@ -151,7 +157,7 @@ def test_smoothing_and_bounds_keep_to_a_shot() -> None:
         ({"window": float("inf")}, "--window inf"),
         ({"window": 2, "stride": 3}, "--stride 3: .*at most --window 2"),
         ({"window": 2, "stride": 0}, "--stride 0"),
-        ({"window": 2, "smooth": 0, "stay": 0.8}, "--smooth 0.*--stay 0.8 --enter 0.5"),
+        ({"window": 2, "smooth": -1, "stay": 0.8}, "--smooth -1.*--stay 0.8 --enter 0.5"),
         ({"window": 2, "enter": 1.5}, "--enter 1.5"),
         ({"window": 2, "shortest": -1}, "--shortest -1"),
     ],
@@ -199,7 +205,7 @@ def test_a_rendered_video_has_the_frames_and_times_of_its_source(
 ) -> None:
     times = [0, 4, 12, 16, 20, 40, 44, 60, 64, 70, 71, 72]
     video = turn(in_turn(tmp_path / "a.mp4", [(0, 6), (2, 6)], (96, 62), times=times))
-    found = timeline(Eye(), video, TimelineOptions(0.3, 0.1, smooth=1))  # type: ignore[arg-type]
+    found = timeline(Eye(), video, TimelineOptions(0.3, 0.1, smooth=0))  # type: ignore[arg-type]
     if without_x264:
         monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     render.render(found, video, tmp_path / f"out.{ending}")

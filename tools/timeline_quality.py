@@ -50,12 +50,12 @@ SIZE = (140, 100)  # pixels, to which all videos are scaled and cut
 OVERLAP = 0.5
 # What --vary tries, each alone.
 OTHERS: dict[str, tuple[float, ...]] = {
-    "window": (1.0, 1.25, 1.5, 2.0, 2.5),
-    "stride": (0.2, 0.75),
-    "smooth": (1, 2, 3, 4, 5, 7),
-    "enter": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "stay": (0.1, 0.2, 0.3, 0.4),
-    "shortest": (0.0, 0.5, 0.75, 1.0),
+    "window": (1.0, 1.5, 2.0, 2.5),
+    "stride": (0.25, 0.75),
+    "smooth": (0.0, 0.75, 1.0, 2.0),
+    "enter": (0.3, 0.4, 0.6, 0.7),
+    "stay": (0.1, 0.2, 0.4),
+    "shortest": (0.0, 0.5, 1.0),
 }
 
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows[-1] |= measured(recognizer, glued, changed(options, name, value))
             show(rows[-1])
     if args.json:
-        write_text(args.json, json.dumps({"options": vars(options), "rows": rows}, indent=1) + "\n")
+        write_text(args.json, json.dumps({"options": options.described(), "rows": rows}, indent=1) + "\n")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -96,9 +96,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--protocol", choices=("efficient", "accurate"), default="efficient", help="views of a window (%(default)s)")
     add("--batch_size", type=int, default=8, help="windows at a time (%(default)s)")
     add("--vary", action="store_true", help="also change each of the numbers below alone")
-    add("--window", type=float, default=1.5, help="seconds (%(default)s)")
+    add("--window", type=float, default=2.0, help="seconds (%(default)s)")
     add("--stride", type=float, help="seconds (a quarter of --window)")
-    add("--smooth", type=int, default=TimelineOptions.smooth, help="windows (%(default)s)")
+    add("--smooth", type=float, help="seconds (three quarters of --window)")
     add("--enter", type=float, default=TimelineOptions.enter, help="probability (%(default)s)")
     add("--stay", type=float, default=TimelineOptions.stay, help="probability (%(default)s)")
     add("--shortest", type=float, help="seconds (half of --window)")
@@ -192,7 +192,7 @@ def varied(options: TimelineOptions) -> Iterator[tuple[str, float]]:
 
 def changed(options: TimelineOptions, name: str, value: float) -> TimelineOptions:
     """With another number. Raises InputError where it does not go with the rest."""
-    other: dict[str, Any] = {name: int(value) if name == "smooth" else value}
+    other: dict[str, Any] = {name: value}
     return replace(options, **other)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,7 +87,7 @@ class Timeline:
             "frames": self.frames,
             "seconds": round(self.seconds, 3),
             "views": self.views,
-            "timeline": asdict(self.options) | {"stride": self.options.every, "shortest": self.options.least},
+            "timeline": self.options.described(),
             "segments": [_as_json(s.start, s.end, s.label, s.name, s.probability) for s in self.segments],
             "windows": [],
         }
@@ -153,7 +153,7 @@ def segments_of(
     """
     shots = np.array([window.shot for window in windows])
     parts = np.split(probabilities, np.flatnonzero(np.diff(shots)) + 1)
-    smooth = [smoothed(part, options.smooth) for part in parts]
+    smooth = [smoothed(part, options.neighbours) for part in parts]
     labels = np.concatenate([hysteresis(part, options.enter, options.stay) for part in smooth])
     bounds = bounds_of(windows)
     runs: list[list[int]] = []  # label, first window, window behind the last

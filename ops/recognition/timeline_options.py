@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ops.errors import InputError
@@ -15,16 +15,16 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # o
 class TimelineOptions:
     """How a video is cut into windows, and segments are made of their probabilities.
 
-    window, stride: seconds; stride None: a quarter of the window. smooth: over how many windows the probabilities are
-    averaged, the sure ones counting more. A class begins once it is the most probable and at least `enter`. It goes on
-    as long as it has at least `stay`, and no other that has `enter` is more probable. shortest: seconds; None: half of
-    the window; shorter segments are dropped. cuts: windows end where a shot does (see `cuts`); then smoothing, too,
-    keeps to a shot. Raises InputError that lists every number that cannot be.
+    window, stride: seconds; stride None: a quarter of the window. smooth: seconds over which the windows' probabilities
+    are averaged, the sure ones counting more; None: three quarters of the window. A class begins once it is the most
+    probable and at least `enter`. It goes on as long as it has at least `stay`, and no other that has `enter` is more
+    probable. shortest: seconds; None: half of the window; shorter segments are dropped. cuts: windows end where a shot
+    does (see `cuts`); then smoothing, too, keeps to a shot. Raises InputError that lists every number that cannot be.
     """
 
     window: float
     stride: float | None = None
-    smooth: int = 3
+    smooth: float | None = None
     enter: float = 0.5
     stay: float = 0.3
     shortest: float | None = None
@@ -39,8 +39,8 @@ class TimelineOptions:
                 f"--stride {self.every:g}: seconds, more than 0 and at most --window {self.window:g}, or parts of the "
                 "video would be in no window"
             )
-        if self.smooth < 1:
-            faults.append(f"--smooth {self.smooth}: windows, at least 1, which smooths nothing")
+        if not 0 <= self.smoothing < math.inf:
+            faults.append(f"--smooth {self.smoothing:g}: seconds, or 0 to smooth nothing")
         if not 0 <= self.stay <= self.enter <= 1:
             faults.append(f"--stay {self.stay:g} --enter {self.enter:g}: probabilities, --stay not above --enter")
         if not 0 <= self.least < math.inf:
@@ -48,10 +48,24 @@ class TimelineOptions:
         if faults:
             raise InputError("; ".join(faults))
 
+    def described(self) -> dict[str, float | bool]:
+        """All numbers, as JSON has them."""
+        return asdict(self) | {"stride": self.every, "smooth": self.smoothing, "shortest": self.least}
+
     @property
     def every(self) -> float:
         """The stride in seconds."""
         return self.window / 4 if self.stride is None else self.stride
+
+    @property
+    def smoothing(self) -> float:
+        """Over how many seconds probabilities are averaged."""
+        return 0.75 * self.window if self.smooth is None else self.smooth
+
+    @property
+    def neighbours(self) -> int:
+        """How many windows that are, at least one."""
+        return max(1, round(self.smoothing / self.every))
 
     @property
     def least(self) -> float:

@@ -23,7 +23,16 @@ from ops.evaluation.detection import Found, average_precision, bound_errors, mat
 from ops.recognition import render, subtitles, timeline_picture
 from ops.recognition.frame_times import TimedFrames, Timing
 from ops.recognition.recognizer import Recognizer
-from ops.recognition.timeline import NONE, Segment, Timeline, hysteresis, moving_average, segments_of, timeline
+from ops.recognition.timeline import (
+    NONE,
+    Segment,
+    Timeline,
+    hysteresis,
+    moving_average,
+    segments_of,
+    smoothed,
+    timeline,
+)
 from ops.recognition.timeline_options import TimelineOptions
 from ops.recognition.windows import Window
 from tools import predict, timeline_quality, timelines
@@ -97,12 +106,19 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "expected"),
-    [(1, [0, 3, 6, 9]), (2, [1.5, 4.5, 7.5, 9]), (3, [1.5, 3, 6, 7.5]), (99, [4.5] * 4)],
+    ("around", "expected"), [(0, [0, 3, 6, 9]), (1, [1.5, 3, 6, 7.5]), (2, [3, 4.5, 4.5, 6]), (99, [4.5] * 4)]
 )
-def test_moving_average(width: int, expected: list[float]) -> None:
+def test_moving_average(around: int, expected: list[float]) -> None:
     values = np.array([[0.0, 1], [3, 1], [6, 1], [9, 1]])
-    assert moving_average(values, width) == pytest.approx(np.array([expected, [1] * 4]).T)
+    assert moving_average(values, around) == pytest.approx(np.array([expected, [1] * 4]).T)
+
+
+def test_sure_windows_count_more() -> None:
+    sure, unsure = [0.9, 0.1], [0.45, 0.55]
+    (first, _), *_ = smoothed(np.array([unsure, sure, unsure]), 1)
+    assert first == pytest.approx((0.45 * 0.55**4 + 0.9 * 0.9**4) / (0.55**4 + 0.9**4)) and first > 0.8
+    assert smoothed(np.zeros((3, 2)), 1).tolist() == [[0, 0]] * 3
+    assert smoothed(np.array([sure, unsure]), 0) == pytest.approx(np.array([sure, unsure]))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +145,9 @@ def spans(labels: Sequence[int], shots: Sequence[int] | None = None, **options: 
 
 def test_numbers_follow_from_the_window() -> None:
     options = TimelineOptions(2)
-    assert (options.every, options.neighbours, options.least) == (0.5, 3, 1)
-    assert TimelineOptions(2, 0.25).neighbours == 6 and TimelineOptions(2, smooth=0).neighbours == 1
+    assert (options.every, options.around, options.least) == (0.4, 2, 1)
+    assert TimelineOptions(2, 0.25).around == 3 and TimelineOptions(2, smooth=0).around == 0
+    assert TimelineOptions(1, 0.05, smooth=0.3).around == 2
 
 
 def test_segments_by_table() -> None:

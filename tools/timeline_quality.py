@@ -52,7 +52,7 @@ OVERLAP = 0.5
 OTHERS: dict[str, tuple[float, ...]] = {
     "window": (1.0, 1.5, 2.0, 2.5),
     "stride": (0.25, 0.75),
-    "smooth": (0.0, 0.75, 1.0, 2.0),
+    "smooth": (0.0, 0.75, 1.0, 2.0, 3.0),
     "enter": (0.3, 0.4, 0.6, 0.7),
     "stay": (0.1, 0.2, 0.4),
     "shortest": (0.0, 0.5, 1.0),
@@ -96,9 +96,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--protocol", choices=("efficient", "accurate"), default="efficient", help="views of a window (%(default)s)")
     add("--batch_size", type=int, default=8, help="windows at a time (%(default)s)")
     add("--vary", action="store_true", help="also change each of the numbers below alone")
-    add("--window", type=float, default=2.0, help="seconds (%(default)s)")
-    add("--stride", type=float, help="seconds (a quarter of --window)")
-    add("--smooth", type=float, help="seconds (three quarters of --window)")
+    add("--window", type=float, default=1.5, help="seconds (%(default)s)")
+    add("--stride", type=float, help="seconds (a fifth of --window)")
+    add("--smooth", type=float, help="seconds (as long as --window)")
     add("--enter", type=float, default=TimelineOptions.enter, help="probability (%(default)s)")
     add("--stay", type=float, default=TimelineOptions.stay, help="probability (%(default)s)")
     add("--shortest", type=float, help="seconds (half of --window)")

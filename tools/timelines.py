@@ -35,8 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add = group.add_argument
     add("--window", type=float, metavar="SECONDS", help="length of a window; switches timelines on; try 2 to 4")
-    add("--stride", type=float, metavar="SECONDS", help="from one window to the next (a quarter of --window)")
-    add("--smooth", type=float, metavar="SECONDS", help="probabilities are averaged over (three quarters of --window)")
+    add("--stride", type=float, metavar="SECONDS", help="from one window to the next (a fifth of --window)")
+    add("--smooth", type=float, metavar="SECONDS", help="probabilities are averaged over (as long as --window)")
     add("--enter", type=float, metavar="P", help="a class begins at this probability (0.5)")
     add("--stay", type=float, metavar="P", help="and goes on down to this one (0.3)")
     add("--shortest", type=float, metavar="SECONDS", help="shorter segments are dropped (half of --window)")

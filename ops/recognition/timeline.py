@@ -23,6 +23,7 @@ from ops.recognition.timeline_options import TimelineOptions
 from ops.recognition.windows import VideoWindows, Window
 
 OnWindow = Callable[[float, float], None]
+SURENESS = 4
 NONE = -1  # the label of a time at which no class is probable enough
 
 
@@ -153,7 +154,7 @@ def segments_of(
     """
     shots = np.array([window.shot for window in windows])
     parts = np.split(probabilities, np.flatnonzero(np.diff(shots)) + 1)
-    smooth = [smoothed(part, options.neighbours) for part in parts]
+    smooth = [smoothed(part, options.around) for part in parts]
     labels = np.concatenate([hysteresis(part, options.enter, options.stay) for part in smooth])
     bounds = bounds_of(windows)
     runs: list[list[int]] = []  # label, first window, window behind the last
@@ -173,21 +174,20 @@ def segments_of(
     ]
 
 
-def smoothed(probabilities: np.ndarray, width: int) -> np.ndarray:
-    """Averaged over `width` neighbours, each weighed by how sure it is: a window over a change is less so.
+def smoothed(probabilities: np.ndarray, around: int) -> np.ndarray:
+    """Averaged over `around` neighbours on each side, each weighed by how sure it is: SURENESS-th power of its largest.
 
-    The weight is the largest probability, which with two classes in a window is nearer to a half than to one.
+    A window over a change sees a bit of either class, and is less sure than those that see one.
     """
-    weights = probabilities.max(axis=1, keepdims=True)
-    return moving_average(probabilities * weights, width) / moving_average(weights, width)
+    weights = np.maximum(probabilities.max(axis=1, keepdims=True), 1e-3) ** SURENESS  # never 0, to divide by
+    return moving_average(probabilities * weights, around) / moving_average(weights, around)
 
 
-def moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    """Over `width` neighbours of `(n, K)`, itself in the middle (of an even width one more follows); fewer at ends."""
+def moving_average(values: np.ndarray, around: int) -> np.ndarray:
+    """Of `(n, K)`, each with `around` neighbours on either side; fewer at the ends."""
     sums = np.concatenate((np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)))
     places = np.arange(len(values))
-    starts = np.maximum(places - (width - 1) // 2, 0)
-    ends = np.minimum(places + width // 2 + 1, len(values))
+    starts, ends = np.maximum(places - around, 0), np.minimum(places + around + 1, len(values))
     return (sums[ends] - sums[starts]) / (ends - starts)[:, None]
 
 

@@ -15,11 +15,12 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # o
 class TimelineOptions:
     """How a video is cut into windows, and segments are made of their probabilities.
 
-    window, stride: seconds; stride None: a quarter of the window. smooth: seconds over which the windows' probabilities
-    are averaged, the sure ones counting more; None: three quarters of the window. A class begins once it is the most
-    probable and at least `enter`. It goes on as long as it has at least `stay`, and no other that has `enter` is more
-    probable. shortest: seconds; None: half of the window; shorter segments are dropped. cuts: windows end where a shot
-    does (see `cuts`); then smoothing, too, keeps to a shot. Raises InputError that lists every number that cannot be.
+    window, stride: seconds; stride None: a fifth of the window. smooth: seconds over which the windows' probabilities
+    are averaged, the sure ones counting more; None: the window, so that those count that see the time itself. A class
+    begins once it is the most probable and at least `enter`. It goes on as long as it has at least `stay`, and no other
+    that has `enter` is more probable. shortest: seconds; None: half of the window; shorter segments are dropped. cuts:
+    windows end where a shot does (see `cuts`); then smoothing, too, keeps to a shot. Raises InputError that lists every
+    number that cannot be.
     """
 
     window: float
@@ -55,17 +56,17 @@ class TimelineOptions:
     @property
     def every(self) -> float:
         """The stride in seconds."""
-        return self.window / 4 if self.stride is None else self.stride
+        return self.window / 5 if self.stride is None else self.stride
 
     @property
     def smoothing(self) -> float:
         """Over how many seconds probabilities are averaged."""
-        return 0.75 * self.window if self.smooth is None else self.smooth
+        return self.window if self.smooth is None else self.smooth
 
     @property
-    def neighbours(self) -> int:
-        """How many windows that are, at least one."""
-        return max(1, round(self.smoothing / self.every))
+    def around(self) -> int:
+        """How many windows to each side of one have their middles less than half of that from its own."""
+        return max(0, math.ceil(self.smoothing / 2 / self.every - 1e-9) - 1)  # 0.3 / 2 / 0.05 is 2.9999999999999996
 
     @property
     def least(self) -> float:

@@ -43,7 +43,7 @@ class Scoring(Protocol):
 
 @dataclass(frozen=True)
 class Segment:
-    """One class from `start` to `end`. probability: its mean over the windows in there."""
+    """One class from `start` to `end`. probability: the mean of the smoothed ones in there."""
 
     start: float
     end: float
@@ -156,6 +156,7 @@ def segments_of(
     parts = np.split(probabilities, np.flatnonzero(np.diff(shots)) + 1)
     smooth = [smoothed(part, options.around) for part in parts]
     labels = np.concatenate([hysteresis(part, options.enter, options.stay) for part in smooth])
+    means = np.concatenate(smooth)
     bounds = bounds_of(windows)
     runs: list[list[int]] = []  # label, first window, window behind the last
     for label, places in itertools.groupby(range(len(labels)), key=lambda place: int(labels[place])):
@@ -168,7 +169,7 @@ def segments_of(
         else:
             runs.append([label, first, end])
     return [
-        Segment(float(bounds[a]), float(bounds[b]), label, classes[label], float(probabilities[a:b, label].mean()))
+        Segment(float(bounds[a]), float(bounds[b]), label, classes[label], float(means[a:b, label].mean()))
         for label, a, b in runs
         if label != NONE
     ]

@@ -22,3 +22,4 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "accurate": {"sampling": "twice", "crops": 3, "full_res": True},  # 2 × 3
     "dense": {"sampling": "dense", "crops": 3, "full_res": True},  # 10 × 3
 }
+EXPORTS = ("onnx", "torch_export", "openvino", "safetensors")

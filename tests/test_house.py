@@ -16,7 +16,7 @@ from opts import training_options
 # Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
 # as itself, is open to all but archs, which takes nothing of ops.
 PLAIN = {
-    *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.locks", "ops.names"),
+    *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.locks", "ops.names", "ops.optional"),
     *("archs.names", "archs.state_dicts"),
 }
 ROOMS = {

@@ -44,8 +44,8 @@ class FoldedFEX(nn.Module):
 
 
 def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Conv2d:
-    """The 1x1 convolution of these weights `(K, C, 1, 1)` and bias `(K,)`."""
+    """The 1x1 convolution of these weights `(K, C, 1, 1)` and bias `(K,)`, in memory of their own."""
     conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
-    conv.weight = nn.Parameter(weight)
+    conv.weight = nn.Parameter(weight.clone())
     conv.bias = None if bias is None else nn.Parameter(bias)
     return conv

@@ -52,7 +52,8 @@ def replace_foreground(x: torch.Tensor, foreground: torch.Tensor) -> torch.Tenso
 def add_over_time(frames: torch.Tensor, other: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
     """`frames` + `other`, both `(N·T, C, H, W)`, - `scene` `(N, C, H, W)` from each frame; written into `frames`."""
     if is_traced(frames):
-        return ((frames + other).unflatten(0, (len(scene), -1)) - scene[:, None]).flatten(0, 1)
+        N = scene.shape[0]  # len() would be a constant in what is exported
+        return ((frames + other).unflatten(0, (N, -1)) - scene[:, None]).flatten(0, 1)
     if torch.is_grad_enabled() and (frames.requires_grad or other.requires_grad or scene.requires_grad):
         return _AddOverTime.apply(frames, other, scene)
     return _add(frames, other, scene)

@@ -36,6 +36,7 @@ from ops.running.published import (
     rename_published,
     without_split,
 )
+from ops.running.weights_file import SAFETENSORS, read_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +119,21 @@ def weights_alone(path: Path) -> dict[str, Any]:
     return {key: content[key] for key in TO_USE if key in content} | {"options": options, "state_dict": state}
 
 
+def described(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint says of its network, as JSON has it: all that its weights need beside them, none of its run."""
+    about = {key: checkpoint.training[key] for key in ("data", "calibration") if key in checkpoint.training}
+    return {
+        "format": FORMAT,
+        "network": checkpoint.network,
+        "categories": checkpoint.categories,
+        "dataset": checkpoint.dataset,
+        "input_size": checkpoint.input_size,
+        **about,
+    }
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
-    """An own or a published checkpoint, on the CPU.
+    """An own or a published checkpoint, or weights of `write_safetensors`, on the CPU.
 
     Raises InputError for a missing, truncated, foreign or unsafe file, naming it.
     """
@@ -297,9 +311,11 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; expected a file such as checkpoint/<run's name>/{BEST}")
     try:
-        return state_dicts.read(path)
+        return read_safetensors(path) if path.suffix == SAFETENSORS else state_dicts.read(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except InputError:
+        raise
     except ValueError as error:
         if error.__cause__ and (fault := environment_fault(error.__cause__)):  # the file may be whole
             raise InputError(f"{path}: {fault}") from error

@@ -11,6 +11,7 @@ import torch
 from test_model import shaken
 from torch import nn
 
+from ops.data.modalities import MODALITIES
 from ops.errors import InputError
 from ops.model.deploy import deploy, watched
 from ops.model.folded import FoldedFEX
@@ -47,7 +48,9 @@ def trained(shake: bool = True, **changes: Any) -> TSN:
 
 def pixels(network: TSN, size: int) -> torch.Tensor:
     """Two clips."""
-    return torch.randint(0, 256, (2, network.options.num_segments, 3, size, size), dtype=torch.uint8)
+    kind = MODALITIES[network.options.modality]
+    shape = (2, network.options.num_segments, kind.frames * kind.channels, size, size)
+    return torch.randint(0, 256, shape, dtype=torch.uint8)
 
 
 def far(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -4,9 +4,9 @@
     python tools/export.py --weights checkpoint/demo/ckpt.pth --to openvino --output exported --int8 --dataset demo
 
 Written are model.onnx, model.pt2 (torch.export), model.xml and .bin (OpenVINO), model.safetensors (the weights as
-trained), and model.json, which says how a video becomes the input; docs/consumer.py follows it with neither torch nor this
-project. Each form is opened again and compared with torch, in batches of 1, 3 and 16; one that gives other probabilities
-is not kept, and the exit status is 1. docs/export.md tells more.
+trained), and model.json, which says how a video becomes the input; docs/consumer.py follows it without torch. Each
+form is opened again and compared with torch, in batches of 1, 3 and 16; one that gives other probabilities is not
+kept, and the exit status is 1. docs/export.md tells more.
 """
 
 from __future__ import annotations
@@ -60,13 +60,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--weights", type=Path, required=True, metavar="FILE", help="the checkpoint, own or published")
     add("--to", nargs="+", required=True, metavar="FORM", help=f"{', '.join(EXPORTS)}, or all")
     add("--output", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    add("--videos", nargs="+", metavar="SOURCE", help="to check on, as tools/predict.py takes them (demo's test videos)")
+    add(
+        "--videos", nargs="+", metavar="SOURCE", help="to check on, as tools/predict.py takes them (demo's test videos)"
+    )
     add("--count", type=int, default=50, metavar="N", help="of them, spread over all (50)")
     add("--threads", type=int, default=0, metavar="N", help="of each runtime (one a core)")
     add("--tolerance", type=float, default=1e-4, metavar="P", help="by which a probability may differ (0.0001)")
     add_root(parser)
     add("--int8", action="store_true", help="OpenVINO's form in eight bits too, if it is fast and accurate enough")
-    add("--dataset", metavar="NAME", help="--int8: whose training videos calibrate it, whose validation videos judge it")
+    add(
+        "--dataset", metavar="NAME", help="--int8: whose training videos calibrate it, whose validation videos judge it"
+    )
     add("--storage", help="--int8: of that data set: frames, packed or video")
     add("--calibration", type=int, default=128, metavar="N", help="--int8: so many training videos (128)")
     add("--int8_speedup", type=float, default=1.5, metavar="X", help="--int8: at least X times as fast (1.5)")

@@ -99,4 +99,10 @@ def table(findings: Mapping[str, Finding], megabytes: Mapping[str, float], expec
         far, same = finding.difference(expected), finding.agreement(expected)
         rows.append([name, size, *times, f"{far:.1e}", f"{100 * same:.1f} %"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows)
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The name on the left, numbers on the right."""
+    numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+    return "  ".join([row[0].ljust(widths[0]), *numbers])

@@ -1,4 +1,4 @@
-"""A checkpoint's network in the forms of other runtimes: written, opened again, checked against torch, and only then kept.
+"""A checkpoint's network in the forms of other runtimes: written, opened again, and kept if torch agrees.
 
 Legend: `N` clips, `T` segments, `C` channels of a segment, `H W` space, `K` classes.
 """
@@ -133,7 +133,9 @@ def refuse_another(output: Path, description: str) -> None:
     except ValueError:
         same = False
     if not same:
-        raise InputError(f"{file}: describes another network (or another calibration): give another --output, or remove it")
+        raise InputError(
+            f"{file}: describes another network, or another calibration: remove it, or give another --output"
+        )
 
 
 @contextmanager

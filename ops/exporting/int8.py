@@ -86,9 +86,7 @@ def export_int8(
         model = quantised(folder / "model.xml", (clip for clip, _ in labelled_clips(training, frames, contract)))
         save_openvino(model, done.source, folder / FILES[1])
         runs: dict[str, Run] = {FLOAT32: open_openvino(folder, done.threads)}
-        runs |= {
-            f"{FLOAT32} {name}": open_openvino(folder, done.threads, precision=name) for name in half_precisions()
-        }
+        runs |= {f"{FLOAT32} {name}": open_openvino(folder, done.threads, precision=name) for name in half_precisions()}
         runs[INT8] = open_openvino(folder, done.threads, FILES[1])
         timed = run_all(runs, done.clips)
         done.findings |= {name: finding for name, finding in timed.items() if name != FLOAT32}

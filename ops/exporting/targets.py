@@ -99,7 +99,8 @@ def open_onnx(folder: Path, threads: int, file: str = "model.onnx") -> Run:
 
 def write_torch_export(source: Source, folder: Path) -> None:
     """With model.json as an extra file inside."""
-    torch.export.save(source.program, folder / "model.pt2", extra_files={"model.json": source.description})
+    with quiet():
+        torch.export.save(source.program, folder / "model.pt2", extra_files={"model.json": source.description})
 
 
 def open_torch_export(folder: Path, _threads: int) -> Run:

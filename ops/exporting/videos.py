@@ -48,7 +48,9 @@ def clips_of_noise(form: Probabilities, count: int) -> tuple[np.ndarray, str]:
     clips = np.empty((count, *form.clip), np.uint8)
     for index, clip in enumerate(clips):
         rng = np.random.default_rng([7, index])
-        scene = rng.integers(0, 256, (C, -(-2 * H // STEP), -(-2 * W // STEP)), np.uint8).repeat(STEP, 1).repeat(STEP, 2)
+        scene = (
+            rng.integers(0, 256, (C, -(-2 * H // STEP), -(-2 * W // STEP)), np.uint8).repeat(STEP, 1).repeat(STEP, 2)
+        )
         down, right = rng.integers(0, min(H, W) // T + 1, 2)
         for t in range(T):
             clip[t] = scene[:, t * down : t * down + H, t * right : t * right + W]

@@ -121,14 +121,14 @@ def weights_alone(path: Path) -> dict[str, Any]:
 
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a checkpoint says of its network, as JSON has it: all that its weights need beside them, none of its run."""
-    about = {key: checkpoint.training[key] for key in ("data", "calibration") if key in checkpoint.training}
+    kept = {"data", "calibration"} & checkpoint.training.keys()
     return {
+        **{key: checkpoint.training[key] for key in sorted(kept)},
         "format": FORMAT,
         "network": checkpoint.network,
         "categories": checkpoint.categories,
         "dataset": checkpoint.dataset,
         "input_size": checkpoint.input_size,
-        **about,
     }
 
 

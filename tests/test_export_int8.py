@@ -1,0 +1,87 @@
+"""Eight bits: quantised for OpenVINO, judged by speed and accuracy, and kept only within the bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_export import checkpoint
+
+from ops.errors import InputError
+from ops.evaluation.paired import mcnemar
+from ops.exporting.checking import Finding
+from ops.exporting.export import export
+from ops.exporting.int8 import INT8, Bounds, export_int8, hits_of, judge
+from ops.running.checkpoint import read_checkpoint, save_checkpoint
+from tools.demo_scenes import CLASSES
+
+
+def hits(*values: int) -> np.ndarray:
+    return np.array(values, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    # Two-sided binomial tails of 1/2 by hand: 2·(1 + 10)/2^10, 2/2^5, 1.
+    [(9, 1, 22 / 1024), (5, 0, 2 / 32), (3, 3, 1.0), (0, 0, 1.0)],
+)
+def test_mcnemar_is_the_binomial_test_of_what_differs(only_first: int, only_second: int, p: float) -> None:
+    first = hits(*[1] * only_first, *[0] * only_second, 1, 1, 0)
+    second = hits(*[0] * only_first, *[1] * only_second, 1, 1, 0)
+    found = mcnemar(first, second)
+    assert found.p == pytest.approx(p) and (found.only_first, found.only_second) == (only_first, only_second)
+    assert found.drop == pytest.approx(100 * (only_first - only_second) / len(first))
+
+
+def timing(milliseconds: float) -> Finding:
+    return Finding({}, {1: 2 * milliseconds, 3: milliseconds / 2, 16: milliseconds / 2})
+
+
+@pytest.mark.parametrize(
+    ("speedup", "drop", "missed"),
+    [(1.5, 0.5, []), (2.1, 0.5, ["2.00 x as fast as openvino bf16, --int8_speedup asks for 2.1"]),
+     (1.5, 0.4, ["0.50 points lower, --int8_drop allows 0.4"]), (3, 0, ["2.00 x", "0.50 points"])],
+)  # fmt: skip
+def test_bounds(speedup: float, drop: float, missed: list[str]) -> None:
+    first, second = hits(*[1] * 200), hits(*[1] * 199, 0)
+    timed = {"openvino": timing(30), "openvino bf16": timing(20), INT8: timing(10)}
+    verdict = judge(timed, mcnemar(first, second), Bounds(speedup, drop))
+    assert len(verdict.faults) == len(missed)
+    assert all(words in fault for words, fault in zip(missed, verdict.faults, strict=True))
+    assert "2.00 x as fast as openvino bf16" in str(verdict) and "p = 1" in str(verdict)
+
+
+def test_hits_are_of_all_videos_in_their_order() -> None:
+    videos = [(np.full((1, 1, 1, 1), k % 3, np.uint8), k % 2) for k in range(19)]
+    found = hits_of({"a": lambda batch: np.eye(3)[batch[:, 0, 0, 0, 0]]}, videos)
+    assert found["a"].tolist() == [k % 3 == k % 2 for k in range(19)]
+
+
+def test_int8_is_written_within_the_bounds_only(demo: Path) -> None:
+    """Of an untrained network, calibrated and judged on the rendered videos."""
+    path = checkpoint(demo, arch="resnet18", size=32)
+    saved = torch.load(path)
+    saved["categories"] = list(CLASSES)  # other classes than the network has: refused
+    save_checkpoint(path, {key: value for key, value in saved.items() if key != "format"})
+    output, threads = demo / "out", torch.get_num_threads()
+    try:
+        done = export(path, ["openvino"], output, count=4, threads=1)
+        data = "demo", str(demo / "dataset"), None
+        with pytest.raises(InputError, match="not trained on the classes"):
+            export_int8(done, output, *data, Bounds(), calibration=4)
+        done.source.checkpoint.network["num_classes"] = len(CLASSES)
+        wanting = export_int8(done, output, *data, Bounds(speedup=1000, drop=100), calibration=4)
+        assert not (output / "model_int8.xml").exists() and "--int8_speedup asks for 1000" in done.faults[0]
+        done.faults.clear()
+        kept = export_int8(done, output, *data, Bounds(speedup=0, drop=100), calibration=4)
+    finally:
+        torch.set_num_threads(threads)
+    assert not done.faults and wanting.paired.videos == kept.paired.videos == 12
+    assert {path.name for path in output.iterdir()} == {
+        *("model.xml", "model.bin", "model.json", "model_int8.xml", "model_int8.bin")
+    }
+    assert done.megabytes[INT8] < 0.4 * done.megabytes["openvino"]
+    assert done.findings[INT8].difference(done.expected) < 0.3
+    assert read_checkpoint(path).categories == list(CLASSES)

@@ -18,14 +18,16 @@ from conftest import SHARED
 from made_videos import show_by, turn, write_video
 from PIL import Image
 from programs import REPOSITORY, python
-from test_deploy import trained
+from test_deploy import pixels, trained
 
 from ops.errors import InputError
 from ops.exporting import export as exporting
-from ops.exporting.checking import BATCHES, Finding, fault_of, run_all
+from ops.exporting.checking import Finding, fault_of, run_all
 from ops.exporting.export import export, source_of
+from ops.exporting.form import BATCHES
 from ops.exporting.targets import TARGETS, open_onnx, open_openvino
-from ops.exporting.videos import clips_of_noise, spread
+from ops.exporting.videos import clips_of_noise
+from ops.exporting.videos import spread as spread_over
 from ops.names import EXPORTS
 from ops.recognition.contract import Contract, Views
 from ops.recognition.recognizer import Recognizer
@@ -72,6 +74,10 @@ ONE_BY_ONE: dict[str, dict[str, Any]] = {
 def checkpoint(folder: Path, temperature: float = 1.5, size: int = 64, **changes: Any) -> Path:
     """A network whose probabilities are far from alike, as a checkpoint."""
     network = trained(**{"num_segments": 3, **changes})
+    with torch.no_grad():
+        spread = network(pixels(network, size)).std()
+        for parameter in network.classifier.parameters():
+            parameter.mul_(2 / spread)
     path = folder / "ckpt.pth"
     content = {"network": asdict(network.options), "categories": CLASSES, "dataset": "demo", "input_size": size}
     calibration = {"temperature": temperature}
@@ -182,6 +188,7 @@ def test_every_kind_of_network_exports(name: str, tmp_path: Path) -> None:
     done = export(weights, ["onnx"], tmp_path / "out", count=17, threads=1)
     assert not done.faults and done.expected.max() > 0.3, (done.faults, done.expected)
     assert done.findings["onnx"].difference(done.expected) <= 2e-5
+    assert list(done.findings["onnx"].milliseconds) == ([1] if name == "released" else list(BATCHES))
 
 
 @pytest.mark.slow
@@ -294,7 +301,7 @@ def test_findings() -> None:
 
 
 def test_spread_takes_of_all() -> None:
-    assert spread(range(300), 3) == [0, 100, 200] and spread([1, 2], 5) == [1, 2]
+    assert spread_over(range(300), 3) == [0, 100, 200] and spread_over([1, 2], 5) == [1, 2]
 
 
 CONSUMER = REPOSITORY / "docs" / "consumer.py"

@@ -55,7 +55,7 @@ def test_bounds(speedup: float, drop: float, missed: list[str]) -> None:
 
 def test_hits_are_of_all_videos_in_their_order() -> None:
     videos = [(np.full((1, 1, 1, 1), k % 3, np.uint8), k % 2) for k in range(19)]
-    found = hits_of({"a": lambda batch: np.eye(3)[batch[:, 0, 0, 0, 0]]}, videos)
+    found = hits_of({"a": lambda batch: np.eye(3)[batch[:, 0, 0, 0, 0]]}, videos, 8)
     assert found["a"].tolist() == [k % 3 == k % 2 for k in range(19)]
 
 

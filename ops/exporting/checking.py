@@ -13,16 +13,16 @@ from statistics import median
 
 import numpy as np
 
+from ops.exporting.form import BATCHES
 from ops.exporting.targets import Run
 from ops.running.runlog import Progress
 
-BATCHES = (1, 3, 16)  # clips in one call
 TOLERANCE = 1e-4  # of a probability, in float32
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a runtime gave for all clips, at each of `BATCHES`.
+    """What a runtime gave for all clips, at each batch size.
 
     probabilities: float32 `(N, K)` of each size. milliseconds: a clip, the median over the calls of each size.
     """
@@ -45,15 +45,15 @@ class Finding:
         return sum(self.milliseconds.values()) / len(self.milliseconds)
 
 
-def run_all(runs: Mapping[str, Run], clips: np.ndarray) -> dict[str, Finding]:
-    """All `clips`, uint8 `(N, T, C, H, W)`, through every runtime at every batch size.
+def run_all(runs: Mapping[str, Run], clips: np.ndarray, batches: Sequence[int] = BATCHES) -> dict[str, Finding]:
+    """All `clips`, uint8 `(N, T, C, H, W)`, through every runtime in batches of each of these sizes.
 
     The runtimes take turns at each batch, so that what else the machine does falls on all alike. A first call of each
     size, in which a runtime makes room for it, is not counted.
     """
     found: dict[str, dict[int, list[np.ndarray]]] = {name: defaultdict(list) for name in runs}
     seconds: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in runs}
-    pieces = [(size, clips[start : start + size]) for size in BATCHES for start in range(0, len(clips), size)]
+    pieces = [(size, clips[start : start + size]) for size in batches for start in range(0, len(clips), size)]
     with Progress("checking", len(pieces), every=50) as progress:
         warmed = 0
         for number, (size, piece) in enumerate(pieces):
@@ -94,7 +94,7 @@ def table(findings: Mapping[str, Finding], megabytes: Mapping[str, float], expec
     sizes = [f"ms, {size} at a time" for size in BATCHES]
     rows = [["runtime", "MB", *sizes, "largest difference", "same top-1"]]
     for name, finding in findings.items():
-        times = [f"{finding.milliseconds[size]:.1f}" for size in BATCHES]
+        times = [f"{finding.milliseconds[size]:.1f}" if size in finding.milliseconds else "" for size in BATCHES]
         size = f"{megabytes[name]:.1f}" if name in megabytes else ""
         far, same = finding.difference(expected), finding.agreement(expected)
         rows.append([name, size, *times, f"{far:.1e}", f"{100 * same:.1f} %"])

@@ -88,7 +88,7 @@ def export(
             target.write(source, folder)
         runs = {TORCH: lambda batch: run_torch(source.form, batch)}
         runs |= {target.name: target.open(folder, threads) for target in chosen}
-        findings = run_all(runs, clips)
+        findings = run_all(runs, clips, source.form.batches)
         expected = findings[TORCH].probabilities[1]
         megabytes = {target.name: size_of(folder, target) for target in chosen}
         done = Exported(source, on, clips, expected, findings, megabytes, threads)
@@ -114,11 +114,11 @@ def source_of(weights: Path) -> Source:
 
 def described(contract: Contract, form: Probabilities) -> str:
     """The text of model.json: the contract, and what goes in and comes out."""
-    T, C, H, W = form.clip
+    clips: int | str = 1 if form.batches == (1,) else "N"
     content = {
         "contract": contract.described(Views()),
-        "input": {"name": INPUT, "type": "uint8", "layout": "NTCHW", "shape": ["N", T, C, H, W]},
-        "output": {"name": OUTPUT, "type": "float32", "layout": "NK", "shape": ["N", len(contract.classes)]},
+        "input": {"name": INPUT, "type": "uint8", "layout": "NTCHW", "shape": [clips, *form.clip]},
+        "output": {"name": OUTPUT, "type": "float32", "layout": "NK", "shape": [clips, len(contract.classes)]},
     }
     return json.dumps(content, indent=1, ensure_ascii=False)
 

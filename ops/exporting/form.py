@@ -19,11 +19,16 @@ from ops.model.deploy import deploy
 from ops.model.tsn import TSN
 from ops.recognition.contract import Contract, Views
 
+BATCHES = (1, 3, 16)  # clips in a call that every form is tried with
 MOST_CLIPS = 4096  # in one call; that there is a bound keeps the arithmetic of shapes in 32 bits
 
 
 class Probabilities(nn.Module):
-    """A deployed network with all that the contract has around it: normalisation, consensus, temperature, softmax."""
+    """A deployed network with all that the contract has around it: normalisation, consensus, temperature, softmax.
+
+    batches: how many clips a call may have, as far as it is tried: one alone, where the clips of a batch change each
+    other's scores (the released network's defect).
+    """
 
     def __init__(self, network: TSN, contract: Contract) -> None:
         super().__init__()
@@ -31,6 +36,7 @@ class Probabilities(nn.Module):
         self.temperature = contract.temperature
         options = contract.clip_options(Views())
         self.clip = (options.segments, options.channels, options.input_size, options.input_size)  # (T, C, H, W)
+        self.batches = (1,) if network.options.mixes_videos else BATCHES
         self.eval()
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
@@ -42,14 +48,16 @@ class Probabilities(nn.Module):
 
 @torch.no_grad()
 def traced(form: Probabilities) -> ExportedProgram:
-    """The form as a graph of torch's own operators, for any number of clips.
+    """The form as a graph of torch's own operators, for any number of clips, or for one (see `batches`).
 
     Raises InputError for a network whose Python decides by the values or the number of clips.
     """
-    clips = torch.zeros((2, *form.clip), dtype=torch.uint8)  # of one clip the batch would be taken for a constant
+    alone = form.batches == (1,)
+    clips = torch.zeros((1 if alone else 2, *form.clip), dtype=torch.uint8)  # a batch of one is taken for a constant
+    sizes = None if alone else ({0: Dim("N", min=1, max=MOST_CLIPS)},)
     try:
         with quiet():
-            return torch.export.export(form, (clips,), dynamic_shapes=({0: Dim("N", min=1, max=MOST_CLIPS)},))
+            return torch.export.export(form, (clips,), dynamic_shapes=sizes)
     except Exception as error:  # of many kinds, and of many lines
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{form.network.name}: torch.export can't read it ({reason}): report which it was") from error

@@ -29,7 +29,6 @@ from ops.running.checkpoint import refuse_other_classes
 FILES = ("model_int8.bin", "model_int8.xml")
 FLOAT32, INT8 = "openvino", "openvino int8"
 HALF = {"BF16": "bf16", "FP16": "f16"}  # as a device names what it has: as it is asked for
-TOGETHER = 8  # clips a forward where accuracy is measured
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,11 @@ def export_int8(
         runs: dict[str, Run] = {FLOAT32: open_openvino(folder, done.threads)}
         runs |= {f"{FLOAT32} {name}": open_openvino(folder, done.threads, precision=name) for name in half_precisions()}
         runs[INT8] = open_openvino(folder, done.threads, FILES[1])
-        timed = run_all(runs, done.clips)
+        timed = run_all(runs, done.clips, done.source.form.batches)
         done.findings |= {name: finding for name, finding in timed.items() if name != FLOAT32}
         done.megabytes[INT8] = sum((folder / file).stat().st_size for file in FILES) / MEGABYTE
-        hits = hits_of({name: runs[name] for name in (FLOAT32, INT8)}, labelled_clips(judged, frames, contract))
+        videos = labelled_clips(judged, frames, contract)
+        hits = hits_of({name: runs[name] for name in (FLOAT32, INT8)}, videos, max(done.source.form.batches))
         verdict = judge(timed, mcnemar(hits[FLOAT32], hits[INT8]), bounds)
         if verdict.faults:
             done.faults += [f"int8: not written: {fault}" for fault in verdict.faults]
@@ -114,7 +114,7 @@ def half_precisions() -> list[str]:
     return [name for capability, name in HALF.items() if capability in can]
 
 
-def hits_of(runs: dict[str, Run], videos: Iterable[tuple[np.ndarray, int]]) -> dict[str, np.ndarray]:
+def hits_of(runs: dict[str, Run], videos: Iterable[tuple[np.ndarray, int]], batch_size: int) -> dict[str, np.ndarray]:
     """Which videos each of the runtimes takes for what they are: bool `(N,)`."""
     hits: dict[str, list[bool]] = {name: [] for name in runs}
     waiting: list[tuple[np.ndarray, int]] = []
@@ -127,7 +127,7 @@ def hits_of(runs: dict[str, Run], videos: Iterable[tuple[np.ndarray, int]]) -> d
 
     for video in videos:
         waiting.append(video)
-        if len(waiting) == TOGETHER:
+        if len(waiting) == batch_size:
             forward()
     if waiting:
         forward()

@@ -5,6 +5,7 @@ Legend: `N` clips, `T` segments, `C` channels of a segment, `H W` space, `K` cla
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from ops.errors import InputError
 from ops.model.deploy import deploy
+from ops.model.functional import functional
 from ops.model.tsn import TSN
 from ops.recognition.contract import Contract, Views
 
@@ -39,6 +41,12 @@ class Probabilities(nn.Module):
         self.batches = (1,) if network.options.mixes_videos else BATCHES
         self.eval()
 
+    def functional(self) -> Probabilities:
+        """The same with the network in the form that other runtimes read best."""
+        other = copy.copy(self)
+        other._modules = {"network": functional(self.network)}
+        return other
+
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """uint8 `(N, T, C, H, W)` to `(N, K)`."""
         scores = self.network(frames)  # (N, K); of the identity consensus (N, T, K)
@@ -57,7 +65,7 @@ def traced(form: Probabilities) -> ExportedProgram:
     sizes = None if alone else ({0: Dim("N", min=1, max=MOST_CLIPS)},)
     try:
         with quiet():
-            return torch.export.export(form, (clips,), dynamic_shapes=sizes)
+            return torch.export.export(form.functional(), (clips,), dynamic_shapes=sizes)
     except Exception as error:  # of many kinds, and of many lines
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{form.network.name}: torch.export can't read it ({reason}): report which it was") from error
@@ -66,11 +74,8 @@ def traced(form: Probabilities) -> ExportedProgram:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without what exporters tell of themselves."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

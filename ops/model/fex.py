@@ -178,9 +178,12 @@ class ForegroundEnhancement(nn.Module):
 
     def attention(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, 1, 1)`."""
-        T, windows = self.num_segments, _windows(x)
-        sums = windows @ as_rows(x)  # (N·T, 9, C)
-        sizes = windows.sum(dim=1, keepdim=True)  # (9, 1), as parts of the whole
+        windows = _windows(x)
+        return self.attention_of(windows @ as_rows(x), windows.sum(dim=1, keepdim=True))
+
+    def attention_of(self, sums: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """Of a map's sums over the nine windows `(N·T, 9, C)`; the windows' `sizes` `(9, 1)` are parts of the whole."""
+        T = self.num_segments
         reduced = _linear(sums, self.reduce.weight.flatten(1), self.reduce.bias, sizes)  # (N·T, 9, C/r)
         background = self._background(reduced.unflatten(0, (-1, T)), sizes)  # (N, C/r)
         foreground = reduced[:, CENTRE] - background.repeat_interleave(T, dim=0)  # (N·T, C/r)

@@ -99,7 +99,10 @@ def store_calibration(path: Path, calibration: Mapping[str, Any]) -> None:
     """Puts it into an own checkpoint under `calibration`; everything else in the file stays as it is.
 
     Whoever calls it holds the file's folder (`ops.locks.claimed`), or a training there may have its weights replaced.
+    Raises InputError for weights of `write_safetensors`.
     """
+    if path.suffix == SAFETENSORS:
+        raise InputError(f"{path}: exported weights: calibrate the checkpoint that they are of, and export it again")
     save_checkpoint(path, _load(path) | {"calibration": dict(calibration)})
 
 
@@ -121,9 +124,8 @@ def weights_alone(path: Path) -> dict[str, Any]:
 
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a checkpoint says of its network, as JSON has it: all that its weights need beside them, none of its run."""
-    kept = {"data", "calibration"} & checkpoint.training.keys()
     return {
-        **{key: checkpoint.training[key] for key in sorted(kept)},
+        **{key: checkpoint.training[key] for key in TO_USE if key in checkpoint.training},
         "format": FORMAT,
         "network": checkpoint.network,
         "categories": checkpoint.categories,

@@ -93,7 +93,14 @@ def commands(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("document", "least"),
-    [("README.md", 4), ("docs/usage.md", 4), ("docs/recipes.md", 3), ("docs/data.md", 20), ("docs/performance.md", 3)],
+    [
+        ("README.md", 4),
+        ("docs/usage.md", 4),
+        ("docs/recipes.md", 3),
+        ("docs/data.md", 20),
+        ("docs/export.md", 3),
+        ("docs/performance.md", 3),
+    ],
 )
 def test_documented_commands_exist_and_parse(
     document: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

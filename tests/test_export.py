@@ -295,6 +295,21 @@ def test_openvino_in_float32_unless_asked(made: Made) -> None:
     assert np.abs(exact - expected).max() <= 1e-5 and np.abs(rough - expected).max() < 0.2
 
 
+def test_the_videos_it_is_checked_on(made: Made, rendered: Path, tmp_path: Path) -> None:
+    def on(*videos: str, root: Path = rendered, weights: Path = made.weights) -> str:
+        return export(weights, ["safetensors"], tmp_path / str(len(videos)), videos, root, count=3, threads=1).on
+
+    assert on() == f"3 videos of {rendered / 'demo' / 'val_videofolder.txt'}"
+    assert on(root=tmp_path) == "3 clips of moving noise"
+    (tmp_path / "empty.mp4").touch()
+    frames = str(next((rendered / "demo" / "frames").iterdir()))
+    assert on(frames, str(tmp_path / "empty.mp4")) == f"1 videos of {frames} {tmp_path / 'empty.mp4'}"
+    with pytest.raises(InputError, match=r"--videos .*empty\.mp4: "):
+        on(str(tmp_path / "empty.mp4"))
+    flow = checkpoint(tmp_path, **SMALL, shift=False, modality="Flow")
+    assert export(flow, ["safetensors"], tmp_path / "flow", root=rendered, count=2).on == "2 clips of moving noise"
+
+
 def test_findings() -> None:
     clips = np.zeros((17, 1, 1, 1, 1), np.uint8)
     clips[:, 0, 0, 0, 0] = np.arange(17)

@@ -31,11 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     prepare_process()
     from ops.exporting.export import export  # torch takes seconds
-    from ops.exporting.videos import default_videos
 
-    videos = args.videos or default_videos(Path(args.root_dataset))
     how = {"count": args.count, "threads": args.threads, "tolerance": args.tolerance}
-    done = export(args.weights, args.to, args.output, videos, **how)
+    done = export(args.weights, args.to, args.output, args.videos or (), Path(args.root_dataset), **how)
     verdict = None
     if args.int8 and "openvino" in done.kept:
         from ops.exporting.int8 import Bounds, export_int8

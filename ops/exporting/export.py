@@ -20,7 +20,7 @@ from ops.errors import InputError
 from ops.exporting.checking import TOLERANCE, Finding, fault_of, run_all, table
 from ops.exporting.form import Probabilities
 from ops.exporting.targets import INPUT, OUTPUT, TARGETS, Source, Target, run_torch
-from ops.exporting.videos import clips_of_noise, clips_of_sources
+from ops.exporting.videos import clips_of_noise, clips_of_sources, default_videos
 from ops.files import check_writable, write_text
 from ops.machine import usable_cores
 from ops.optional import need_all
@@ -63,16 +63,17 @@ def export(
     targets: Sequence[str],
     output: Path,
     videos: Sequence[str] = (),
+    root: Path | None = None,
     count: int = 50,
     threads: int = 0,
     tolerance: float = TOLERANCE,
 ) -> Exported:
     """Writes the network of the checkpoint `weights` into the folder `output` in each of the forms `targets`.
 
-    Every form is opened by its runtime and must give torch's probabilities for `count` clips of `videos` (see
-    `sources.find_sources`; none: moving noise), to `tolerance`, and the same top-1, in batches of 1, 3 and 16. One that
-    does not is not kept, and `faults` says why. Raises InputError for what can't be exported, or where files are in the
-    way.
+    Every form is opened by its runtime and must give torch's probabilities, to `tolerance`, and the same top-1, in
+    batches of 1, 3 and 16, for `count` clips of `videos` (see `sources.find_sources`; none: the test videos of `demo`
+    below `root`, or moving noise). One that does not is not kept, and `faults` says why. Raises InputError for what
+    can't be exported, or where files are in the way.
     """
     chosen = [TARGETS[name] for name in targets]
     for target in chosen:
@@ -80,6 +81,7 @@ def export(
     source = source_of(weights)
     check_writable([output / file for target in chosen for file in target.files] + [output / DESCRIPTION])
     refuse_another(output, source.description)
+    videos = videos or (default_videos(root, source.contract.modality) if root else [])
     clips, on = clips_of_sources(videos, source.contract, count) if videos else clips_of_noise(source.form, count)
     threads = threads or usable_cores()
     torch.set_num_threads(threads)

@@ -57,9 +57,9 @@ def clips_of_noise(form: Probabilities, count: int) -> tuple[np.ndarray, str]:
     return clips, f"{count} clips of moving noise"
 
 
-def default_videos(root: Path) -> list[str]:
-    """The list of the demonstration data set's test videos, if it has been made."""
-    file = root / "demo" / "val_videofolder.txt"
+def default_videos(root: Path, modality: str) -> list[str]:
+    """The list of the demonstration data set's test videos (or of their flow), if it has been made below `root`."""
+    file = root / "demo" / f"val_videofolder{'_flow' * (modality == 'Flow')}.txt"
     return [str(file)] if file.is_file() else []
 
 

@@ -17,6 +17,7 @@ from ops.exporting import int8
 from ops.exporting.checking import Finding
 from ops.exporting.export import export
 from ops.exporting.int8 import INT8, Bounds, export_int8, hits_of, judge
+from tools import export as tool
 from tools.demo_scenes import CLASSES
 
 
@@ -93,3 +94,9 @@ def test_int8_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(InputError, match=r"--int8: .*pip install nncf"):
         export_int8(None, tmp_path, "demo", "", None, Bounds())  # type: ignore[arg-type]
+
+
+def test_an_unknown_data_set_is_named_before_the_work(tmp_path: Path) -> None:
+    words = f"--weights none.pth --to openvino --output {tmp_path / 'out'} --int8 --dataset nosuch --root_dataset ."
+    with pytest.raises(InputError, match="unknown data set 'nosuch'"):
+        tool.main(words.split())

@@ -19,9 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.console import start_logging
+from ops.data.catalog import resolve
 from ops.errors import InputError, did_you_mean, reported
 from ops.machine import prepare_process
 from ops.names import EXPORTS
+from ops.optional import need_all
 from tools.options import add_root, documented_parser
 
 
@@ -32,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_process()
     from ops.exporting.export import export  # torch takes seconds
 
+    data = args.dataset, args.root_dataset, args.storage
+    if args.int8:  # known to be there before the work begins
+        need_all(("openvino", "nncf"), "--int8")
+        resolve(args.dataset, args.root_dataset, storage=args.storage)
     how = {"count": args.count, "threads": args.threads, "tolerance": args.tolerance}
     done = export(args.weights, args.to, args.output, args.videos or (), Path(args.root_dataset), **how)
     verdict = None
@@ -39,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ops.exporting.int8 import Bounds, export_int8
 
         bounds = Bounds(args.int8_speedup, args.int8_drop)
-        data = args.dataset, args.root_dataset, args.storage
         verdict = export_int8(done, args.output, *data, bounds, calibration=args.calibration)
     print(done.table())
     if verdict:

@@ -409,4 +409,4 @@ def test_the_consumer_makes_the_contracts_clips(
         (expected,) = SourceClips(find_sources([str(path)]), contract.clip_options(Views()))[0, 0].clip.numpy()
         (found,) = consumer.clip_of(path, contract.described(Views()))
         assert found.shape == expected.shape and found.dtype == np.uint8
-        assert np.abs(found.astype(int) - expected).max() <= (2 if stored_short_side else 1), path  # a level a scaling
+        assert np.abs(found.astype(int) - expected).max() == 0, path

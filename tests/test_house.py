@@ -12,6 +12,7 @@ from programs import REPOSITORY, python, shell
 
 from opts import testing_options as read_testing_options
 from opts import training_options
+from tools import export, predict
 
 # Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
 # as itself, is open to all but archs, which takes nothing of ops.
@@ -100,6 +101,7 @@ def commands(path: Path) -> list[list[str]]:
         ("docs/data.md", 20),
         ("docs/export.md", 3),
         ("docs/performance.md", 3),
+        ("docs/predict.md", 2),
     ],
 )
 def test_documented_commands_exist_and_parse(
@@ -116,6 +118,8 @@ def test_documented_commands_exist_and_parse(
             training_options(words[2:])
         if words[1] == "test_models.py":
             read_testing_options(words[2:])
+        if words[1] in ("tools/predict.py", "tools/export.py"):
+            {"predict": predict, "export": export}[Path(words[1]).stem].parse(words[2:])
 
 
 def test_no_placeholder_is_left() -> None:
@@ -138,9 +142,10 @@ def test_the_published_training_command_is_training_sh() -> None:
     assert args.shift and args.fex == "paper" and args.no_partialbn and args.clip_gradient == 20
 
 
-@pytest.mark.parametrize(
-    "script", ["training.sh", "testing.sh", "scripts/quickstart.sh", "scripts/demo_model.sh", "scripts/run_tests.sh"]
-)
+SCRIPTS = ("demo_model", "predict", "quickstart", "run_tests")
+
+
+@pytest.mark.parametrize("script", ["training.sh", "testing.sh", *(f"scripts/{name}.sh" for name in SCRIPTS)])
 def test_scripts_are_sound_shell(script: str) -> None:
     done = shell("bash", "-n", script)
     assert done.returncode == 0, done.stderr

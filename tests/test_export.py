@@ -26,7 +26,7 @@ from ops.exporting import export as exporting
 from ops.exporting.checking import Finding, fault_of, run_all
 from ops.exporting.export import export, source_of
 from ops.exporting.form import BATCHES, quiet
-from ops.exporting.targets import TARGETS, open_onnx, open_openvino
+from ops.exporting.targets import TARGETS, open_onnx, open_openvino, openvino_core
 from ops.exporting.videos import clips_of_noise
 from ops.exporting.videos import spread as spread_over
 from ops.model.non_local import NonLocal
@@ -137,7 +137,6 @@ def test_the_table_and_the_files(made: Made) -> None:
 
 def test_the_files_say_what_they_are(made: Made) -> None:
     import onnx
-    import openvino
 
     said = json.loads((made.folder / "model.json").read_text(encoding="utf-8"))
     saved = read_checkpoint(made.weights)
@@ -146,7 +145,7 @@ def test_the_files_say_what_they_are(made: Made) -> None:
     assert said["input"]["shape"] == ["N", 3, 3, 64, 64] and said["output"]["name"] == "probabilities"
     properties = {p.key: p.value for p in onnx.load(made.folder / "model.onnx").metadata_props}
     assert json.loads(properties["classes"]) == CLASSES and json.loads(properties["fexnet"]) == said
-    model = openvino.Core().read_model(made.folder / "model.xml")
+    model = openvino_core().read_model(made.folder / "model.xml")
     assert json.loads(model.get_rt_info(["fexnet", "classes"]).value) == CLASSES
     assert json.loads(model.get_rt_info(["fexnet", "fexnet"]).value) == said
     assert model.input("frames").partial_shape.to_string().endswith(",3,3,64,64]")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from test_export import checkpoint
@@ -17,6 +17,7 @@ from ops.exporting import int8
 from ops.exporting.checking import Finding
 from ops.exporting.export import export
 from ops.exporting.int8 import INT8, Bounds, export_int8, hits_of, judge
+from ops.exporting.targets import openvino_core
 from tools import export as tool
 from tools.demo_scenes import CLASSES
 
@@ -76,7 +77,7 @@ def test_int8_is_written_within_the_bounds_only(demo: Path, monkeypatch: pytest.
         assert done.megabytes[INT8] < 0.4 * done.megabytes["openvino"]
         assert 1e-6 < done.findings[INT8].difference(done.expected) < 0.3
         (output / "model_int8.xml").unlink()
-        monkeypatch.setattr(int8, "quantised", lambda path, clips: openvino.Core().read_model(path))  # no quicker
+        monkeypatch.setattr(int8, "quantised", lambda path, clips: openvino_core().read_model(path))  # no quicker
         missed = export_int8(done, output, *data, Bounds(speedup=1000, drop=0), calibration=4)
     finally:
         torch.set_num_threads(threads)
@@ -100,3 +101,16 @@ def test_an_unknown_data_set_is_named_before_the_work(tmp_path: Path) -> None:
     words = f"--weights none.pth --to openvino --output {tmp_path / 'out'} --int8 --dataset nosuch --root_dataset ."
     with pytest.raises(InputError, match="unknown data set 'nosuch'"):
         tool.main(words.split())
+
+
+def test_signals_are_handled_where_there_is_memory_after_openvino(tmp_path: Path) -> None:
+    """OpenVINO's CPU plugin exchanges the stack of signal handlers: a freed one would end the process at a signal."""
+
+    class Stack(ctypes.Structure):
+        _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    stack = Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps]
+    assert not stack.place or any(start <= stack.place < end for start, end in spans)

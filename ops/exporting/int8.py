@@ -20,7 +20,7 @@ from ops.errors import InputError
 from ops.evaluation.paired import Paired, mcnemar
 from ops.exporting.checking import Finding, run_all
 from ops.exporting.export import MEGABYTE, Exported, beside, moved
-from ops.exporting.targets import Run, open_openvino, save_openvino, write_openvino
+from ops.exporting.targets import Run, open_openvino, openvino_core, save_openvino, write_openvino
 from ops.exporting.videos import labelled_clips, spread
 from ops.files import check_writable
 from ops.optional import need, need_all
@@ -102,15 +102,15 @@ def export_int8(
 
 def quantised(path: Path, clips: Iterable[np.ndarray]) -> Any:
     """The model in `path` in eight bits, by the ranges that it has on the clips, each `(T, C, H, W)`."""
-    nncf, openvino = need("nncf", "--int8"), need("openvino", "--int8")
+    nncf = need("nncf", "--int8")
     nncf.set_log_level(logging.ERROR)
     batches = [clip[None] for clip in clips]
-    return nncf.quantize(openvino.Core().read_model(path), nncf.Dataset(batches), subset_size=len(batches))
+    return nncf.quantize(openvino_core().read_model(path), nncf.Dataset(batches), subset_size=len(batches))
 
 
 def half_precisions() -> list[str]:
     """Those that OpenVINO can compute in on this CPU beside float32."""
-    can = need("openvino", "--int8").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    can = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [name for capability, name in HALF.items() if capability in can]
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,21 @@ def save_openvino(model: Any, source: Source, path: Path) -> None:
     need("openvino", "--to openvino").save_model(model, path, compress_to_fp16=False)
 
 
+@cache
+def openvino_core() -> Any:
+    """OpenVINO itself, one for as long as the process runs.
+
+    Its CPU plugin exchanges the stack that signals are handled on, and when several end, in another order than they
+    began, it leaves one that is freed: the next signal with a handler in Python, as that of a loader's process, would
+    then end the program.
+    """
+    return need("openvino", "--to openvino").Core()
+
+
 def open_openvino(folder: Path, threads: int, file: str = "model.xml", precision: str = "f32") -> Run:
     """By OpenVINO, on the CPU, in `precision`: where the CPU has bf16 its default is that."""
-    openvino = need("openvino", "--to openvino")
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
-    model = openvino.Core().compile_model(folder / file, "CPU", settings)
+    model = openvino_core().compile_model(folder / file, "CPU", settings)
     return lambda clips: model(clips)[OUTPUT].copy()
 
 

@@ -24,6 +24,7 @@ from published import save_published
 
 from ops.data.videofile import rgb_frames
 from ops.errors import InputError
+from ops.exporting.export import source_of
 from ops.recognition.contract import Contract, Views
 from ops.recognition.recognizer import Answer, Prediction, Recognizer
 from ops.recognition.sources import find_sources
@@ -329,6 +330,7 @@ def test_a_published_checkpoint_and_its_class_names(golden: Path, tmp_path: Path
     (tmp_path / "names.txt").write_text("\n".join(f"name {k}" for k in range(11)))
     _, (named,) = run(video, f"--classes={tmp_path / 'names.txt'}", "--overwrite", weights=path)
     assert named["top"][0]["class"] == f"name {found['top'][0]['label']}"
+    assert source_of(path, tmp_path / "names.txt").contract.classes[10] == "name 10"
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     with pytest.raises(InputError, match=r"2 class names, but .* has 11"):
         run(video, f"--classes={tmp_path / 'names.txt'}", "--overwrite", weights=path)

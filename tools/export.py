@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.int8:  # known to be there before the work begins
         need_all(("openvino", "nncf"), "--int8")
         resolve(args.dataset, args.root_dataset, storage=args.storage)
-    how = {"count": args.count, "threads": args.threads, "tolerance": args.tolerance}
+    how = {"count": args.count, "threads": args.threads, "tolerance": args.tolerance, "classes": args.classes}
     done = export(args.weights, args.to, args.output, args.videos or (), Path(args.root_dataset), **how)
     verdict = None
     if args.int8 and "openvino" in done.kept:
@@ -62,6 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", type=Path, required=True, metavar="FILE", help="the checkpoint, own or published")
     add("--to", nargs="+", required=True, metavar="FORM", help=f"{', '.join(EXPORTS)}, or all")
+    add("--classes", type=Path, metavar="FILE", help="class names, one a line, for a checkpoint that has none")
     add("--output", type=Path, required=True, metavar="DIR", help="the folder to write to")
     add(
         "--videos", nargs="+", metavar="SOURCE", help="to check on, as tools/predict.py takes them (demo's test videos)"

@@ -67,18 +67,20 @@ def export(
     count: int = 50,
     threads: int = 0,
     tolerance: float = TOLERANCE,
+    classes: Path | None = None,
 ) -> Exported:
     """Writes the network of the checkpoint `weights` into the folder `output` in each of the forms `targets`.
 
     Every form is opened by its runtime and must give torch's probabilities, to `tolerance`, and the same top-1, in
     batches of 1, 3 and 16, for `count` clips of `videos` (see `sources.find_sources`; none: the test videos of `demo`
-    below `root`, or moving noise). One that does not is not kept, and `faults` says why. Raises InputError for what
-    can't be exported, or where files are in the way.
+    below `root`, or moving noise). One that does not is not kept, and `faults` says why. classes: a file with a class
+    name a line, for a checkpoint without names. Raises InputError for what can't be exported, or where files are in
+    the way.
     """
     chosen = [TARGETS[name] for name in targets]
     for target in chosen:
         need_all(target.packages, f"--to {target.name}")
-    source = source_of(weights)
+    source = source_of(weights, classes)
     check_writable([output / file for target in chosen for file in target.files] + [output / DESCRIPTION])
     refuse_another(output, source.description)
     videos = videos or (default_videos(root, source.contract.modality) if root else [])
@@ -105,11 +107,12 @@ def export(
     return done
 
 
-def source_of(weights: Path) -> Source:
+def source_of(weights: Path, classes: Path | None = None) -> Source:
     """Of a checkpoint. Raises InputError if it can't be read, or its network has no form for evaluation."""
     checkpoint = read_checkpoint(weights)
     network = network_of(checkpoint).eval()
     contract = Contract.of(checkpoint, network)
+    contract = contract.named_by(classes, checkpoint) if classes else contract
     form = Probabilities(network, contract)
     return Source(checkpoint, contract, form, described(contract, form))
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ops.data.clips import ClipOptions
 from ops.data.modalities import MODALITIES
+from ops.data.records import read_categories
 from ops.data.sampling import DENSE_CLIPS
 from ops.errors import InputError, did_you_mean
 from ops.model.tsn import TSN
@@ -104,6 +106,20 @@ class Contract:
             trained_on=checkpoint.dataset,
             temperature=_temperature(checkpoint),
         )
+
+    def named_by(self, file: Path, checkpoint: Checkpoint) -> Contract:
+        """The same with the class names in `file`, one a line, for a checkpoint that has none.
+
+        Raises InputError where they cannot be those of the checkpoint.
+        """
+        names, count = read_categories(file), len(self.classes)
+        if len(names) != count:
+            raise InputError(f"{file}: {len(names)} class names, but {checkpoint.path} has {count} classes")
+        if checkpoint.categories and names != checkpoint.categories:
+            pairs = zip(names, checkpoint.categories, strict=True)
+            given, own = next(pair for pair in pairs if pair[0] != pair[1])
+            raise InputError(f"{file}: {given!r} is {own!r} in {checkpoint.path}, which has its own class names")
+        return replace(self, classes=tuple(names))
 
     def clip_options(self, views: Views) -> ClipOptions:
         """How the clips of a video are made for these views."""

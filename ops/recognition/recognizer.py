@@ -14,7 +14,7 @@ Legend: `N` videos, `V` views of each, `T` segments, `K` classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from torch import nn
 
 from ops.data.clips import Sample, Unreadable
 from ops.data.loader import video_loader
-from ops.data.records import read_categories
 from ops.errors import InputError
 from ops.evaluation.scores import Scorer, default_views_per_forward, mean_scores, scored
 from ops.model.deploy import deploy
@@ -33,7 +32,7 @@ from ops.recognition.contract import Contract, Views
 from ops.recognition.sources import Seen, Source, SourceClips, as_source
 from ops.recognition.timeline import OnWindow, Timeline, timeline
 from ops.recognition.timeline_options import TimelineOptions
-from ops.running.checkpoint import Checkpoint, network_of, read_checkpoint
+from ops.running.checkpoint import network_of, read_checkpoint
 from ops.running.precision import InPrecision, choose_precision
 
 
@@ -107,7 +106,7 @@ class Recognizer:
         network = network_of(checkpoint)
         contract = Contract.of(checkpoint, network)
         if classes is not None:
-            contract = replace(contract, classes=_named_by(Path(classes), checkpoint, len(contract.classes)))
+            contract = contract.named_by(Path(classes), checkpoint)
         return cls(network, contract, Views.of_protocol(protocol), device, **others)
 
     def __call__(self, video: Any) -> Prediction:
@@ -174,14 +173,3 @@ class Recognizer:
         assert isinstance(seen, Seen)
         top = tuple(Answer(label, self.contract.classes[label], values[label]) for label in order)
         return Prediction(path, scores.numpy(), top, len(item.clip), seen.frames, seen.seconds, seen.damage)
-
-
-def _named_by(file: Path, checkpoint: Checkpoint, count: int) -> tuple[str, ...]:
-    """The class names in `file`. Raises InputError where they cannot be those of the checkpoint."""
-    names = read_categories(file)
-    if len(names) != count:
-        raise InputError(f"{file}: {len(names)} class names, but {checkpoint.path} has {count} classes")
-    if checkpoint.categories and names != checkpoint.categories:
-        differ = next(pair for pair in zip(names, checkpoint.categories, strict=True) if pair[0] != pair[1])
-        raise InputError(f"{file}: {differ[0]!r} is {differ[1]!r} in {checkpoint.path}, which has its own class names")
-    return tuple(names)

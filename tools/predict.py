@@ -125,10 +125,11 @@ def run(args: argparse.Namespace) -> int:
         logger.info("%s: goes on, %d predictions are there", args.json, len(kept))
     sources = [source for source in sources if source.path not in kept]
     workers = usable_cores() if args.workers is None else args.workers
+    workers = max(0, min(workers, len(sources) - 1))  # one video, or none, is not worth a process
     unreadable = 0
     try:
         with Progress("predicting", len(sources), every=max(20, len(sources) // 10)) as progress:
-            for number, found in enumerate(recognizer.predict(sources, min(workers, len(sources) - 1))):
+            for number, found in enumerate(recognizer.predict(sources, workers)):
                 progress.update(number, "videos")
                 if isinstance(found, Unreadable):
                     unreadable += 1

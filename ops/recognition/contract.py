@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Contract:
     std: tuple[float, ...]
     bgr: bool
     stored_short_side: int = 0
-    made: str = ""
+    made: dict[str, Any] = field(default_factory=dict)
     trained_on: str = ""
     temperature: float = 1.0
 
@@ -90,7 +90,7 @@ class Contract:
         """That of a checkpoint's network, own or published. Raises InputError for a temperature that is none."""
         options, stage, white = network.options, network.input_stage, network.input.white
         names = checkpoint.categories or [f"class {label}" for label in range(options.num_classes)]
-        data = checkpoint.training.get("data", {})
+        made = _made(checkpoint.training.get("data", {}))
         return cls(
             network=network.name,
             classes=tuple(names),
@@ -101,8 +101,8 @@ class Contract:
             mean=tuple(value / white for value in stage.mean),
             std=tuple(value / white for value in stage.std),
             bgr=network.input.bgr,
-            stored_short_side=_stored_short_side(data),
-            made=data.get("made", ""),
+            stored_short_side=_stored_short_side(made),
+            made=made,
             trained_on=checkpoint.dataset,
             temperature=_temperature(checkpoint),
         )
@@ -141,7 +141,6 @@ class Contract:
         _, side = options.views("test")
         return {
             **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()},
-            "made": json.loads(self.made) if self.made else {},
             "sampling": views.sampling,
             "sampling_in_words": SAMPLINGS[views.sampling],
             "clips": views.clips,
@@ -151,14 +150,17 @@ class Contract:
         }
 
 
-def _stored_short_side(data: Mapping[str, Any]) -> int:
-    """Of the frames trained on; 0 where videos were read directly, or nothing is known."""
-    if data.get("storage") == "video":
-        return 0
+def _made(data: Mapping[str, Any]) -> dict[str, Any]:
+    """How the frames trained on were made; nothing where videos were read directly, or nothing is known."""
     try:
-        said = json.loads(data.get("made") or "{}").get("short_side", 0)
-    except (ValueError, AttributeError):
-        return 0
+        said = json.loads(data.get("made") or "{}") if data.get("storage") != "video" else {}
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _stored_short_side(made: Mapping[str, Any]) -> int:
+    said = made.get("short_side", 0)
     return said if isinstance(said, int) and said > 0 else 0
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import browser
 import pytest
 
 from ops.machine import wait_passively
@@ -61,3 +64,16 @@ def something(golden: Path, tmp_path: Path) -> Path:
     ):
         shutil.copy(golden / "end_to_end" / source, folder / name)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser, one for all tests of a process."""
+    with browser.started() as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[browser.OpenPage]:
+    """Opens a file or an address in a browser (see `browser.opener`)."""
+    yield from browser.opener(chromium)

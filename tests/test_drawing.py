@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ops.evaluation import report
+from ops.evaluation import results
 from ops.evaluation.drawing import as_written, save_picture
 
 # Names that are faulty formulas, of letters that the font lacks, invisible, endless.
@@ -25,7 +25,7 @@ def test_a_report_of_any_class_names(tmp_path: Path) -> None:
     confusion = np.eye(len(NAMES), dtype=int)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report.write_confusion(tmp_path, confusion, NAMES)
+        results.write_confusion(tmp_path, confusion, NAMES)
     assert Image.open(tmp_path / "confusion_matrix.png").size[0] > 400
     assert NAMES[0] in (tmp_path / "confusion_matrix.csv").read_text(encoding="utf-8")
 

@@ -20,9 +20,9 @@ from ops.data.catalog import resolve
 from ops.data.clips import VideoClips
 from ops.data.videofile import video_names
 from ops.errors import InputError
-from ops.evaluation import report
+from ops.evaluation import results as written
 from ops.evaluation.ensemble import Predictions, combine, expected, refuse_what_cannot_be_combined
-from ops.evaluation.report import write_scores
+from ops.evaluation.results import write_scores
 from ops.model.tsn import build_network, network_options
 from ops.programs import testing
 from ops.running.distributed import DistributedContext
@@ -208,7 +208,7 @@ def test_what_took_hours_is_written_before_the_picture(
     flags = ["--max_num=2", f"--csv_file={tmp_path / 'p.csv'}", f"--report={tmp_path / 'out'}"]
     results = {tmp_path / name for name in ("s.npz", "p.csv", "r.json", "out/confusion_matrix.csv")}
     with monkeypatch.context() as patch, pytest.raises(InputError, match=r"no font.*other results are written"):
-        patch.setattr(report, "save_picture", fails)
+        patch.setattr(written, "save_picture", fails)
         run("a", *flags)
     assert all(path.is_file() for path in results) and "top1" in capsys.readouterr().out
     for name, left in (("accuracies", {"s.npz", "p.csv"}), ("write_challenge", {"s.npz"})):

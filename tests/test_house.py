@@ -29,6 +29,7 @@ ROOMS = {
     "ops.recognition": {"ops.data", "ops.model", "ops.running", "ops.evaluation"},  # here data and model meet
     "ops.models": {"ops.model", "ops.running", "ops.recognition"},
     "ops.exporting": {"ops.data", "ops.model", "ops.running", "ops.evaluation", "ops.recognition"},
+    "ops.explaining": {"archs", "ops.data", "ops.model", "ops.running", "ops.evaluation", "ops.recognition"},
     "ops.programs": {"archs", "ops"},
     "opts": {"ops.data.catalog"},
     "tools": {"archs", "ops", "opts"},

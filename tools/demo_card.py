@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops.errors import InputError, reported
 from ops.evaluation.metrics import wilson_interval
-from ops.evaluation.report import write_result
+from ops.evaluation.results import write_result
 from ops.files import write_text
 from ops.running.checkpoint import IN_THE_BOX, LATEST, read_checkpoint
 from tools.options import documented_parser

@@ -135,11 +135,11 @@ def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
     if not data:
         raise FrameError(f"{name}: the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            _refuse_bomb(name, image.height, image.width)
-            if grey and image.format == "JPEG":
-                image.draft("L", image.size)  # the luminance as it is stored, as the fast decoder gives it
-            image = _to_rgb(image)
+        with Image.open(io.BytesIO(data)) as opened:
+            _refuse_bomb(name, opened.height, opened.width)
+            if grey and opened.format == "JPEG":
+                opened.draft("L", opened.size)  # the luminance as it is stored, as the fast decoder gives it
+            image = _to_rgb(opened)
             return np.asarray(image.convert("L"))[..., None] if grey else np.asarray(image)
     except (FrameError, MemoryError):
         raise

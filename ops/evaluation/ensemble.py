@@ -124,7 +124,16 @@ def _refuse_other_videos(first: Predictions, member: Predictions, left_out: set[
 
 
 def read_scores(path: Path, categories: Sequence[str]) -> Predictions:
-    """What `report.write_scores` wrote, whose classes must be `categories`. InputError for any other file."""
+    """What `results.write_scores` wrote, whose classes must be `categories`. InputError for any other file."""
+    predictions, given = named_scores(path)
+    if given != list(categories):
+        differ = next((f"{a!r}, not {b!r}" for a, b in zip(given, categories, strict=False) if a != b), "their number")
+        raise InputError(f"{path}: scores of other classes than this data set's (first difference: {differ})")
+    return predictions
+
+
+def named_scores(path: Path) -> tuple[Predictions, list[str]]:
+    """What `results.write_scores` wrote, and the class names in it. InputError for any other file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             names = ("paths", "labels", "scores", "categories", "softmax", "left_out")
@@ -136,8 +145,5 @@ def read_scores(path: Path, categories: Sequence[str]) -> Predictions:
     right = scores.dtype.kind == "f" and scores.shape == (len(paths), len(theirs)) and softmax.shape == ()
     if not right or labels.dtype.kind != "i" or labels.shape != (len(paths),):
         raise InputError(f"{path}: damaged: {len(paths)} videos, {len(theirs)} classes, scores {scores.shape}")
-    if (given := theirs.tolist()) != list(categories):
-        differ = next((f"{a!r}, not {b!r}" for a, b in zip(given, categories, strict=False) if a != b), "their number")
-        raise InputError(f"{path}: scores of other classes than this data set's (first difference: {differ})")
     values = (torch.from_numpy(labels), torch.from_numpy(scores))
-    return Predictions(str(path), paths.tolist(), *values, bool(softmax), tuple(left_out.tolist()))
+    return Predictions(str(path), paths.tolist(), *values, bool(softmax), tuple(left_out.tolist())), theirs.tolist()

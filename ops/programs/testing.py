@@ -27,7 +27,7 @@ from ops.errors import InputError
 from ops.evaluation import coverage
 from ops.evaluation.ensemble import Predictions, combine, expected, read_scores, refuse_what_cannot_be_combined
 from ops.evaluation.metrics import accuracies
-from ops.evaluation.report import write_challenge, write_confusion, write_result, write_scores
+from ops.evaluation.results import write_challenge, write_confusion, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.files import check_writable
 from ops.locks import claimed

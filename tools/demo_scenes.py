@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Colour = tuple[float, float, float]  # red, green, blue, 0 to 255
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels of the frame
 Item = TypeVar("Item")
 
 # Class 2p + 1 is class 2p backwards. A mirrored video's class is found by swapping the words left and right,
@@ -97,7 +98,8 @@ class Scene:
     ground: tuple[Colour, Colour]  # the background's colours at texture 0 and 1
     gain: float  # brightness of the whole video
     camera: Floats  # (F, 3): where its centre looks, x and y, and its zoom
-    sprites: tuple[Sprite, ...]  # back to front
+    sprites: tuple[Sprite, ...]  # back to front: first what is at rest, then the actors
+    actors: int  # how many act
     noise_key: tuple[int, ...]
 
 
@@ -137,6 +139,7 @@ def draw(rng: np.random.Generator, pair: int, noise_key: tuple[int, ...]) -> Sce
         gain=between(rng, 0.8, 1.1),
         camera=camera,
         sprites=(*distractors, *actors),
+        actors=len(actors),
         noise_key=noise_key,
     )
 
@@ -386,42 +389,88 @@ def render(what: Scene, noise: bool = True) -> Pixels:
 def picture(what: Scene, index: int) -> Floats:
     """One frame without noise, (H, W, 3) in grey levels."""
     pan_x, pan_y, zoom = (float(value) for value in what.camera[index])
-    centre_x, centre_y = 0.5 * (what.width - 1), 0.5 * (HEIGHT - 1)
+    centre_x, centre_y = centre(what)
     rows = (np.arange(HEIGHT, dtype=np.float64) - centre_y) / zoom + (pan_y + centre_y + MARGIN)
     columns = (np.arange(what.width, dtype=np.float64) - centre_x) / zoom + (pan_x + centre_x + MARGIN)
     low, high = np.array(what.ground)
     frame = low + sample(what.texture, rows, columns)[:, :, None] * (high - low)  # (H, W, 1) to (H, W, 3)
     for sprite in what.sprites:
-        x, y, radius, turns, opacity = (float(value) for value in sprite.path[index])
-        place = (centre_x + (x - pan_x) * zoom, centre_y + (y - pan_y) * zoom)
-        if opacity > 0.0:
-            paint(frame, sprite, place, radius * zoom, turns, opacity)
+        if (laid := lay(what, sprite, index)) is not None:
+            paint(frame, sprite, laid)
     return frame * what.gain
 
 
-def paint(
-    frame: Floats, sprite: Sprite, place: tuple[float, float], radius: float, turns: float, opacity: float
-) -> None:
-    """Lay an object over `frame` (H, W, 3) in place; edges are antialiased by their signed distance."""
-    x, y = place
+def boxes(what: Scene) -> list[list[Box]]:
+    """Of each frame the boxes of the actors that are to be seen in it, however faintly.
+
+    Each is as tight as pixels go: left, top, right, bottom, of which the last two are the first ones outside.
+    """
+    return [
+        [found for sprite in what.sprites[-what.actors :] if (found := extent(lay(what, sprite, index)))]
+        for index in range(len(what.camera))
+    ]
+
+
+def extent(laid: Laid | None) -> Box | None:
+    """The box of the pixels that an object covers; None if there are none."""
+    if laid is None:
+        return None
+    rows, columns = np.nonzero(laid.edge < 0.5)
+    if not len(rows):
+        return None
+    left, top = laid.left + int(columns.min()), laid.top + int(rows.min())
+    return left, top, laid.left + int(columns.max()) + 1, laid.top + int(rows.max()) + 1
+
+
+def centre(what: Scene) -> tuple[float, float]:
+    """The middle of its frames, x and y in pixels."""
+    return 0.5 * (what.width - 1), 0.5 * (HEIGHT - 1)
+
+
+class Laid(NamedTuple):
+    """Where an object lies in a frame: a region from `top`, `left`, and of each of its places, (h, w), what is there.
+
+    `u`, `v`: in the object's own coordinates. `edge`: the signed distance to its edge in pixels; from 0.5 on it does
+    not cover the pixel. `radius`, in pixels; `opacity` above 0.
+    """
+
+    top: int
+    left: int
+    u: Floats
+    v: Floats
+    edge: Floats
+    radius: float
+    opacity: float
+
+
+def lay(what: Scene, sprite: Sprite, index: int) -> Laid | None:
+    """The object in frame `index`; None where nothing of it is to be seen."""
+    pan_x, pan_y, zoom = (float(value) for value in what.camera[index])
+    x, y, radius, turns, opacity = (float(value) for value in sprite.path[index])
+    centre_x, centre_y = centre(what)
+    x, y, radius = centre_x + (x - pan_x) * zoom, centre_y + (y - pan_y) * zoom, radius * zoom
     # No shape goes farther than `reach`; h, w below are the sides of that box inside the frame.
     reach = 1.35 * radius + 2.0
-    top, bottom = max(0, math.floor(y - reach)), min(frame.shape[0], math.ceil(y + reach))
-    left, right = max(0, math.floor(x - reach)), min(frame.shape[1], math.ceil(x + reach))
-    if top >= bottom or left >= right:
-        return
+    top, bottom = max(0, math.floor(y - reach)), min(HEIGHT, math.ceil(y + reach))
+    left, right = max(0, math.floor(x - reach)), min(what.width, math.ceil(x + reach))
+    if opacity <= 0.0 or top >= bottom or left >= right:
+        return None
     across = ((np.arange(left, right) - x) / radius)[None, :]  # (1, w)
     along = ((np.arange(top, bottom) - y) / radius)[:, None]  # (h, 1)
     cosine, sine = circle(turns)
     u, v = cosine * across + sine * along, sprite.flip * (cosine * along - sine * across)  # (h, w)
+    return Laid(top, left, u, v, radius * SHAPES[sprite.shape](u, v), radius, opacity)
 
-    edge = radius * SHAPES[sprite.shape](u, v)  # pixels
-    cover = opacity * np.clip(0.5 - edge, 0.0, 1.0)
+
+def paint(frame: Floats, sprite: Sprite, laid: Laid) -> None:
+    """Draw an object over `frame` (H, W, 3) in place; edges are antialiased by their signed distance."""
+    edge = laid.edge
+    cover = laid.opacity * np.clip(0.5 - edge, 0.0, 1.0)
     main, accent, outline = (np.array(colour) for colour in (*sprite.colours, sprite.outline))
-    rim = np.clip(0.5 + edge + 1.0 + 0.06 * radius, 0.0, 1.0)[:, :, None]  # (h, w, 1)
-    colour = main + PATTERNS[sprite.pattern](u, v)[:, :, None] * (accent - main)  # (h, w, 3)
+    rim = np.clip(0.5 + edge + 1.0 + 0.06 * laid.radius, 0.0, 1.0)[:, :, None]  # (h, w, 1)
+    colour = main + PATTERNS[sprite.pattern](laid.u, laid.v)[:, :, None] * (accent - main)  # (h, w, 3)
     colour += rim * (outline - colour)
-    region = frame[top:bottom, left:right]
+    region = frame[laid.top : laid.top + len(edge), laid.left : laid.left + edge.shape[1]]
     region += cover[:, :, None] * (colour - region)
 
 

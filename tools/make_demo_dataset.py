@@ -11,6 +11,9 @@ act before a textured background, beside small objects at rest, seen by a slowly
     <root>/demo/train_videofolder.txt   `folder number_of_frames label`, one video a line
     <root>/demo/val_videofolder.txt
     <root>/demo/frames/<video>/00001.jpg ...
+    <root>/demo/boxes.json              where the objects that act are: for each video of frames/ the width and height
+                                        of its frames, and for each frame the boxes [left, top, right, bottom] in
+                                        pixels (the last two are outside); what stands still has none
     <root>/demo/finished.json           the settings
 """
 
@@ -33,13 +36,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops.data.parallel import in_parallel
 from ops.errors import InputError, reported
+from ops.files import in_words, write_text
 from ops.locks import claimed
 from ops.machine import usable_cores
-from tools.demo_scenes import CLASSES, SPLITS, VERSION, render, scene
+from tools.demo_scenes import CLASSES, HEIGHT, SPLITS, VERSION, boxes, render, scene
 
 JPEG_QUALITY = 85
 MARKER = "finished.json"
-CONTENT = frozenset({"category.txt", "train_videofolder.txt", "val_videofolder.txt", "frames", MARKER})
+BOXES = "boxes.json"
+CONTENT = frozenset({"category.txt", "train_videofolder.txt", "val_videofolder.txt", "frames", BOXES, MARKER})
 MADE_BY = "tools/make_demo_dataset.py"
 
 Video = tuple[int, str, int, int]  # seed, split, label, number: what `scene` takes
@@ -101,6 +106,8 @@ def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path
     final = root / "demo"
     try:
         if is_complete(final, settings, force):
+            if not (final / BOXES).exists():
+                add_boxes(final, settings)
             print(f"demo: {final} is complete, nothing to do (--force renders it again)", flush=True)
             return final
         print(f"demo: rendering {len(settings.videos())} videos into {final}", flush=True)
@@ -115,7 +122,7 @@ def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path
 
 
 def is_complete(folder: Path, settings: Settings, force: bool) -> bool:
-    """Whether `folder` already is the data set asked for; not so with `force`.
+    """Whether `folder` already is the data set asked for, perhaps without its boxes; not so with `force`.
 
     Raises:
         InputError: it is something else, that this tool did not make or that only `force` may replace.
@@ -131,7 +138,7 @@ def is_complete(folder: Path, settings: Settings, force: bool) -> bool:
                 "move it away first"
             )
         return False
-    if missing := sorted(CONTENT - content):
+    if missing := sorted(CONTENT - content - {BOXES}):  # which former versions did not write
         raise InputError(f"{folder} is incomplete, {', '.join(missing)} is missing: --force renders it again")
     if differing := [f"{k} {found.get(k)} instead of {v}" for k, v in wanted.items() if found.get(k) != v]:
         raise InputError(
@@ -165,6 +172,7 @@ def write_dataset(folder: Path, settings: Settings, jobs: int) -> None:
     write_lines(folder / "category.txt", CLASSES)
     for split in SPLITS:
         write_lines(folder / f"{split}_videofolder.txt", [lines[video] for video in videos if video[1] == split])
+    write_boxes(folder, settings)
     write_lines(folder / MARKER, [json.dumps(settings.marker(), indent=2)])
 
 
@@ -176,6 +184,28 @@ def write_video(frames: Path, video: Video) -> str:
     for number, picture in enumerate(pictures, start=1):
         Image.fromarray(picture).save(frames / name / f"{number:05d}.jpg", quality=JPEG_QUALITY)
     return f"{name} {len(pictures)} {video[2]}"
+
+
+def add_boxes(folder: Path, settings: Settings) -> None:
+    """What a former version did not write; a folder that takes nothing more is as good without."""
+    try:
+        write_boxes(folder, settings)
+    except OSError as error:
+        print(f"demo: {folder} stays without {BOXES}: {in_words(error)}", flush=True)
+    else:
+        print(f"demo: added {BOXES}, which {folder} did not have", flush=True)
+
+
+def write_boxes(folder: Path, settings: Settings) -> None:
+    """Where the actors of all videos are, a line a video."""
+    lines = ",\n".join(boxes_line(video) for video in settings.videos())
+    write_text(folder / BOXES, f"{{\n{lines}\n}}\n")
+
+
+def boxes_line(video: Video) -> str:
+    what = scene(*video)
+    content = {"width": what.width, "height": HEIGHT, "frames": boxes(what)}
+    return f"{json.dumps(video_name(*video[1:]))}: {json.dumps(content)}"
 
 
 def video_name(split: str, label: int, number: int) -> str:

@@ -74,12 +74,15 @@ def shrunk(group: torch.Tensor, short_side: int) -> torch.Tensor:
 
     Bicubic with antialiasing, the shape to the nearest pixel.
     """
-    height, width = group.shape[-2:]
+    return _resize(group, *shrunk_size(*group.shape[-2:], short_side), mode="bicubic")
+
+
+def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """What `shrunk` makes of it."""
     short = min(height, width)
     if not short_side or short <= short_side:
-        return group
-    height, width = (max(1, round(side * short_side / short)) for side in (height, width))
-    return _resize(group, height, width, mode="bicubic")
+        return height, width
+    return max(1, round(height * short_side / short)), max(1, round(width * short_side / short))
 
 
 def test_views(
@@ -135,10 +138,12 @@ def _crop(group: torch.Tensor, box: Box) -> torch.Tensor:
 
 
 def _scale_short_side(group: torch.Tensor, size: int) -> torch.Tensor:
-    height, width = group.shape[-2:]
-    if height <= width:
-        return _resize(group, size, int(size * width / height))
-    return _resize(group, int(size * height / width), size)
+    return _resize(group, *scaled_size(*group.shape[-2:], size))
+
+
+def scaled_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Of a frame once its short side is `size`, as before test crops."""
+    return (size, int(size * width / height)) if height <= width else (int(size * height / width), size)
 
 
 def _resize(group: torch.Tensor, height: int, width: int, mode: str = "bilinear") -> torch.Tensor:

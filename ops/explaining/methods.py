@@ -1,0 +1,179 @@
+"""Heat maps of a clip: how much each place of each frame has to do with the score of a class.
+
+Each method takes a `Subject` and gives one map a frame, of whatever resolution it has, not negative. Well-known ones are
+captum's, a library that need not be installed; FEX's own foreground and the simplest ones need none.
+
+Legend: `T` segments, `C` channels of a segment, `K` classes, `H W` pixels, `h w` cells of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from ops.errors import InputError, did_you_mean
+from ops.explaining.foreground import energy, foreground_maps
+from ops.explaining.layers import FeatureMap, feature_maps
+from ops.model.tsn import TSN
+from ops.optional import need
+
+FINE = 1 / 8  # cells of a map a pixel, at least, where a method wants a finer one than the last
+WINDOW = 4  # of occlusion: a window's side is this part of the frame's; it moves by half of it
+STEPS = 16  # of integrated gradients
+DRAWS = 8  # of smoothed gradients
+
+
+class ClipScores(nn.Module):
+    """A network's scores of clips `(N, T, C, H, W)`: `(N, K)`, whatever its consensus."""
+
+    def __init__(self, network: TSN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        scores = self.network(clips)
+        return scores.mean(dim=1) if scores.ndim == 3 else scores
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is explained: the score of class `label` that a network in evaluation mode gives `clip` `(T, C, H, W)`.
+
+    The clip is uint8, on the network's device.
+    """
+
+    network: TSN
+    clip: torch.Tensor
+    label: int
+
+    @cached_property
+    def scores(self) -> ClipScores:
+        return ClipScores(self.network)
+
+    @cached_property
+    def inputs(self) -> torch.Tensor:
+        """What the first layer sees, `(1, T, C, H, W)`."""
+        with torch.no_grad():
+            return self.network.input_stage(self.clip)[None]
+
+    @cached_property
+    def layers(self) -> list[FeatureMap]:
+        """The backbone's maps, the coarsest last."""
+        return feature_maps(self.network, self.clip)
+
+    @property
+    def finer(self) -> FeatureMap:
+        """The coarsest map that still has `FINE` cells a pixel; where there is none, the finest."""
+        fine = [layer for layer in self.layers if layer.side >= FINE * self.clip.shape[-1]]
+        return fine[-1] if fine else self.layers[0]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a map, in words, and its function: `(T, h, w)`, not negative, of a subject.
+
+    own: only networks with FEX have it. by_class: whether the map depends on the class.
+    """
+
+    words: str
+    maps: Callable[[Subject], torch.Tensor]
+    own: bool = False
+    by_class: bool = True
+
+
+def grad_cam(subject: Subject, layer: FeatureMap) -> torch.Tensor:
+    """Selvaraju et al. 2017: the channels of a map weighed by their gradient's mean over space, of each frame."""
+    cam = _captum().LayerGradCam(subject.scores, layer.module)
+    return cam.attribute(_wants_gradients(subject.inputs), subject.label, relu_attributions=True)[:, 0]
+
+
+def hires_cam(subject: Subject, layer: FeatureMap) -> torch.Tensor:
+    """Draelos & Carin 2020: a map times its gradient, place by place, what speaks for the class."""
+    product = _captum().LayerGradientXActivation(subject.scores, layer.module)
+    return product.attribute(_wants_gradients(subject.inputs), subject.label).sum(dim=1).relu()
+
+
+def integrated_gradients(subject: Subject) -> torch.Tensor:
+    """Sundararajan et al. 2017, from each frame's mean colour; the size of it, for or against the class."""
+    start = subject.inputs.mean(dim=(3, 4), keepdim=True).expand_as(subject.inputs)
+    method = _captum().IntegratedGradients(subject.scores)
+    found = method.attribute(subject.inputs, start, subject.label, n_steps=STEPS, internal_batch_size=1)
+    return found[0].sum(dim=1).abs().float()
+
+
+def smooth_gradients(subject: Subject) -> torch.Tensor:
+    """Smilkov et al. 2017: the input's gradient, squared, its mean over noisy copies of the clip."""
+    captum = _captum()
+    method = captum.NoiseTunnel(captum.Saliency(subject.scores))
+    spread = 0.15 * float(subject.inputs.max() - subject.inputs.min())
+    found = method.attribute(
+        subject.inputs, nt_type="smoothgrad_sq", nt_samples=DRAWS, nt_samples_batch_size=1, stdevs=spread,
+        target=subject.label,
+    )  # fmt: skip
+    return found[0].sum(dim=1)
+
+
+@torch.no_grad()
+def occlusion(subject: Subject) -> torch.Tensor:
+    """Zeiler & Fergus 2014: by how much the score falls when a window of one frame takes the frame's mean colour."""
+    side = max(2, subject.clip.shape[-1] // WINDOW)
+    channels = subject.inputs.shape[2]
+    start = subject.inputs.mean(dim=(3, 4), keepdim=True).expand_as(subject.inputs)
+    method = _captum().Occlusion(subject.scores)
+    step = (1, channels, side // 2, side // 2)
+    found = method.attribute(subject.inputs, (1, channels, side, side), step, start, subject.label)
+    return found[0].mean(dim=1).relu()
+
+
+def own_foreground(subject: Subject) -> torch.Tensor:
+    """What the first FEX block's Scene Segregation leaves of each frame, the root mean square of its channels."""
+    blocks = foreground_maps(subject.network, subject.clip)
+    if not blocks:
+        raise InputError("a network without FEX has no foreground of its own: give another method")
+    return energy(blocks[0].segregation.foreground)
+
+
+def frame_differences(subject: Subject) -> torch.Tensor:
+    """How much each pixel differs from the frames before and after: no network is asked."""
+    pixels = subject.clip.float().mean(dim=1)  # (T, H, W)
+    steps = (pixels[1:] - pixels[:-1]).abs()
+    blank = torch.zeros_like(pixels[:1])
+    return torch.cat((steps, blank)) + torch.cat((blank, steps))
+
+
+METHODS = {
+    "gradcam": Method("Grad-CAM of the last map", lambda subject: grad_cam(subject, subject.layers[-1])),
+    "gradcam_fine": Method("Grad-CAM of a finer map", lambda subject: grad_cam(subject, subject.finer)),
+    "hirescam": Method("HiRes-CAM of the last map", lambda subject: hires_cam(subject, subject.layers[-1])),
+    "hirescam_fine": Method("HiRes-CAM of a finer map", lambda subject: hires_cam(subject, subject.finer)),
+    "integrated": Method("integrated gradients", integrated_gradients),
+    "smoothgrad": Method("smoothed squared gradients", smooth_gradients),
+    "occlusion": Method("occlusion, a window of a frame at a time", occlusion),
+    "foreground": Method("FEX's own foreground", own_foreground, own=True, by_class=False),
+    "differences": Method("differences of frames", frame_differences, by_class=False),
+}
+DEFAULT = "hirescam_fine"
+
+
+def method_named(name: str) -> Method:
+    """Raises InputError for a name that is none."""
+    if name not in METHODS:
+        raise InputError(f"--method {name}: expected one of {', '.join(METHODS)}{did_you_mean(name, METHODS)}")
+    return METHODS[name]
+
+
+def _captum() -> ModuleType:
+    need("captum", "heat maps by captum (FEX's own foreground goes without: --method foreground)")
+    from captum import attr
+
+    return attr
+
+
+def _wants_gradients(inputs: torch.Tensor) -> torch.Tensor:
+    """Of its own, so that captum marks none of ours."""
+    return inputs.clone().requires_grad_()

@@ -1,0 +1,238 @@
+"""How far a heat map can be trusted: what is measured of it, and from where on it counts as passed.
+
+- Deletion and insertion (Petsiuk et al. 2018): a clip's pixels are blanked, the hottest first, over all frames, and the
+  class's probability is followed; or they come back to a blank clip in the same order. The areas under both curves are
+  compared with those of a map that always points to the middle, and of random maps.
+- Randomisation (Adebayo et al. 2018): a map of what the network has learned is not that of the same network with random
+  weights.
+- Boxes: where a video's moving objects are known, heat should lie on them.
+
+Legend: `N` clips, `T` segments, `C` channels, `H W` pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.transforms.functional import gaussian_blur
+
+from ops.explaining.boxes import Box, inside
+
+# What each check asks for. All must hold, or the map is not to be trusted.
+MOST_ALIKE = 0.3  # rank correlation with the map of the same network with random weights
+LEAST_POINTED = 0.75  # of the frames with an object, those whose hottest place is in a box grown by half a cell
+LEAST_PROBABILITY = 0.1  # of the class, for curves to fall or rise: below it they say nothing
+
+SHARES = 11  # points of a curve: 0, 0.1, …, 1 of the pixels blanked
+RANDOM_MAPS = 3
+BLUR = 1 / 8  # deviation of what blanks a frame, as a share of its side
+SEED = 0
+
+Scores = Callable[[torch.Tensor], torch.Tensor]  # clips uint8 (N, T, C, H, W) to a class's probability (N,)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The class's probability with more and more pixels blanked, hottest first, and with them coming back."""
+
+    deletion: np.ndarray
+    insertion: np.ndarray
+
+    @property
+    def deletion_area(self) -> float:
+        """Under the curve, 0 to 1: small where the hot pixels matter."""
+        return area(self.deletion)
+
+    @property
+    def insertion_area(self) -> float:
+        """Under the curve, 0 to 1: large where the hot pixels are enough."""
+        return area(self.insertion)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question put to a map."""
+
+    name: str
+    passed: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """All that was measured of a map.
+
+    curves: of the map, of the `centre` and of `random` maps (their mean). correlation: with the map of random weights.
+    pointed, in_box, box_area: of the frames with an object, how many have their hottest place in a box; the share of
+    heat in boxes, and of pixels; None where no boxes are known.
+    """
+
+    checks: tuple[Check, ...]
+    curves: dict[str, Curves]
+    correlation: float
+    pointed: float | None = None
+    in_box: float | None = None
+    box_area: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Every check."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def words(self) -> str:
+        """A line a check, its outcome first."""
+        return "\n".join(f"{'passed' if check.passed else 'FAILED'}: {check.words}" for check in self.checks)
+
+
+def judged(
+    heat: torch.Tensor,
+    cell: float,
+    clip: torch.Tensor,
+    scores: Scores,
+    untrained: torch.Tensor,
+    boxes: Sequence[Sequence[Box]] | None = None,
+) -> Trust:
+    """Of a map `heat` `(T, H, W)` whose cells are so many pixels, for the clip `(T, C, H, W)` that it is of.
+
+    untrained: the map that random weights give. boxes: those of each frame of the clip.
+    """
+    curves = {
+        "map": blanked(heat, clip, scores),
+        "centre": blanked(centre_prior(heat), clip, scores),
+        "random": mean_curves([blanked(random_map(heat, cell, SEED + k), clip, scores) for k in range(RANDOM_MAPS)]),
+    }
+    alike = rank_correlation(heat, untrained)
+    checks = [*_of_curves(curves), _of_weights(alike)]
+    if boxes is None or not any(boxes):
+        return Trust(tuple(checks), curves, alike)
+    hits, frames = pointing(heat, boxes, cell)
+    in_box, box_area = share_inside(heat, boxes)
+    checks.append(_of_boxes(hits, frames, in_box, box_area))
+    return Trust(tuple(checks), curves, alike, hits / frames, in_box, box_area)
+
+
+def area(curve: np.ndarray) -> float:
+    """Under a curve over 0 to 1."""
+    return float((curve[1:] + curve[:-1]).mean() / 2)
+
+
+def blanked(heat: torch.Tensor, clip: torch.Tensor, scores: Scores) -> Curves:
+    """Blurs the clip away, hottest pixels of all frames first, and brings it back in the same order."""
+    blank = blurred(clip)
+    rank = hotter_share(heat).to(clip.device)[:, None]  # (T, 1, H, W)
+    shares = [k / (SHARES - 1) for k in range(SHARES)]
+    removed = torch.stack([torch.where(rank < share, blank, clip) for share in shares])
+    returned = torch.stack([torch.where(rank < share, clip, blank) for share in shares])
+    found = scores(torch.cat((removed, returned))).double().cpu().numpy()
+    return Curves(found[:SHARES], found[SHARES:])
+
+
+def blurred(clip: torch.Tensor) -> torch.Tensor:
+    """What stands for nothing: each frame without its details."""
+    deviation = max(1.0, BLUR * clip.shape[-1])
+    width = min(2 * round(2 * deviation) + 1, 2 * clip.shape[-1] - 1)
+    return gaussian_blur(clip, [width, width], [deviation, deviation])
+
+
+def hotter_share(heat: torch.Tensor) -> torch.Tensor:
+    """Of each pixel the share of all that are hotter, `(T, H, W)`, 0 to below 1; equals are in random order."""
+    flat = heat.flatten().cpu()
+    shuffled = torch.randperm(len(flat), generator=torch.Generator().manual_seed(SEED))
+    order = shuffled[flat[shuffled].argsort(descending=True, stable=True)]
+    share = torch.empty(len(flat))
+    share[order] = torch.arange(len(flat)) / len(flat)
+    return share.view(heat.shape)
+
+
+def centre_prior(heat: torch.Tensor) -> torch.Tensor:
+    """A map of that shape that falls off from the middle of every frame."""
+    T, H, W = heat.shape
+    down, right = ((torch.arange(size) + 0.5) / size - 0.5 for size in (H, W))
+    return (-(down[:, None].square() + right[None, :].square())).exp().expand(T, H, W)
+
+
+def random_map(heat: torch.Tensor, cell: float, seed: int) -> torch.Tensor:
+    """A random map of that shape with cells of so many pixels."""
+    T, side = heat.shape[:2]
+    cells = max(1, round(side / cell))
+    drawn = torch.rand(T, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
+    return enlarged(drawn[:, 0], side)
+
+
+def enlarged(maps: torch.Tensor, side: int) -> torch.Tensor:
+    """`(T, h, w)` to `(T, side, side)`, bilinear."""
+    return torch.nn.functional.interpolate(maps[:, None].float(), (side, side), mode="bilinear")[:, 0]
+
+
+def mean_curves(several: Sequence[Curves]) -> Curves:
+    """Point by point."""
+    deletions, insertions = ([getattr(curves, name) for curves in several] for name in ("deletion", "insertion"))
+    return Curves(np.mean(deletions, axis=0), np.mean(insertions, axis=0))
+
+
+def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Spearman's, over all pixels; 0 where one of the maps is the same everywhere."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(heat.flatten().cpu().numpy()) for heat in (one, other)]
+    if any(rank.min() == rank.max() for rank in ranks):
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def pointing(heat: torch.Tensor, boxes: Sequence[Sequence[Box]], cell: float) -> tuple[int, int]:
+    """In how many frames the hottest pixel's middle is in a box grown by half a cell; and of how many with a box.
+
+    A frame without any heat points nowhere.
+    """
+    hits, frames = 0, 0
+    for frame, around in zip(heat.cpu(), boxes, strict=True):
+        if not around:
+            continue
+        frames += 1
+        place = int(frame.argmax())
+        y, x = place // frame.shape[1] + 0.5, place % frame.shape[1] + 0.5
+        grown = ((a - cell / 2, b - cell / 2, c + cell / 2, d + cell / 2) for a, b, c, d in around)
+        hits += bool(frame.max() > 0) and any(a <= x <= c and b <= y <= d for a, b, c, d in grown)
+    return hits, frames
+
+
+def share_inside(heat: torch.Tensor, boxes: Sequence[Sequence[Box]]) -> tuple[float, float]:
+    """Of the frames with a box: the share of heat in boxes, and the share of pixels there."""
+    masks = torch.from_numpy(np.stack([inside(around, heat.shape[-1]) for around in boxes]))
+    seen = torch.tensor([bool(around) for around in boxes])
+    heat = heat.cpu()[seen].double()
+    total = float(heat.sum())
+    return float((heat * masks[seen]).sum()) / total if total else 0.0, float(masks[seen].double().mean())
+
+
+def _of_curves(curves: dict[str, Curves]) -> list[Check]:
+    start = float(curves["map"].deletion[0])
+    if start < LEAST_PROBABILITY:
+        words = f"the class has a probability of {start:.2f} to begin with: there is nothing to lose or to win"
+        return [Check("deletion", False, f"deletion: {words}"), Check("insertion", False, f"insertion: {words}")]
+    checks = []
+    for name, better in (("deletion", "less"), ("insertion", "more")):
+        own, centre, random = (getattr(curves[key], f"{name}_area") for key in ("map", "centre", "random"))
+        passed = max(centre, random) > own < min(centre, random) if better == "less" else own > max(centre, random)
+        effect = "hot pixels blurred away, the class loses" if better == "less" else "hot pixels alone win the class"
+        words = f"{name}: {effect} (area {own:.2f}; wanted {better} than of the centre {centre:.2f}, random {random:.2f})"
+        checks.append(Check(name, passed, words))
+    return checks
+
+
+def _of_weights(alike: float) -> Check:
+    words = f"random weights: their map is like this one by {alike:.2f} (rank correlation; wanted below {MOST_ALIKE})"
+    return Check("weights", alike < MOST_ALIKE, words)
+
+
+def _of_boxes(hits: int, frames: int, in_box: float, box_area: float) -> Check:
+    words = (
+        f"boxes: hottest on a moving object in {hits} of {frames} frames with one (wanted {LEAST_POINTED:.0%}); "
+        f"{in_box:.0%} of the heat in boxes, which are {box_area:.0%} of the picture (wanted more)"
+    )
+    return Check("boxes", hits >= LEAST_POINTED * frames and in_box > box_area, words)

@@ -117,7 +117,9 @@ def testing_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_machine(run)
     out = parser.add_argument_group("results")
     out.add_argument("--result_json", metavar="FILE", help="write the result's numbers here")
-    out.add_argument("--report", metavar="DIR", help="write confusion_matrix.png and .csv here")
+    out.add_argument("--report", metavar="DIR", help="write a page (index.html), its tables and pictures here")
+    still = "also score the frames shuffled, backwards and frozen: four times the work"
+    out.add_argument("--motion", action="store_true", help=still)
     out.add_argument("--csv_file", metavar="FILE", help="write predictions here as the challenges want them")
     out.add_argument("--softmax", action="store_true", help="turn a video's scores into probabilities")
     out.add_argument("--coeff", type=_numbers, metavar="C[,C…]", help="weights of an ensemble's networks (1)")
@@ -437,7 +439,20 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         faults.append(f"--max_num {args.max_num}: expected a number of videos, or -1 for all")
     if args.save_scores and not args.save_scores.endswith(".npz"):
         faults.append(f"--save_scores {args.save_scores}: expected a name that ends in .npz")
+    faults += _motion_faults(args) if args.motion else []
     return faults + _ensemble_faults(args) + (_calibration_faults(args) if args.calibrate else [])
+
+
+def _motion_faults(args: argparse.Namespace) -> list[str]:
+    """What --motion can't be beside: it is of one network, which sees the frames in other orders."""
+    faults = []
+    if len(args.weights) > 1:
+        faults.append(f"--motion: is of one network, and --weights has {len(args.weights)}: give one")
+    elif args.weights[0].endswith(".npz"):
+        faults.append(f"--motion: runs the network: give its checkpoint, not its scores {args.weights[0]}")
+    if args.reverse_time:
+        faults.append("--motion: leave out --reverse_time: backwards is one of the orders of --motion")
+    return faults
 
 
 def _calibration_faults(args: argparse.Namespace) -> list[str]:

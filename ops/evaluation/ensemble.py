@@ -15,6 +15,7 @@ import torch
 
 from ops.errors import InputError
 
+SHOWN = 5  # videos, of many in a message
 Names = Callable[[Sequence[str]], list[str]]  # what videos are known by, of their paths as a list has them
 
 
@@ -81,7 +82,7 @@ def combine(members: Sequence[Predictions], coefficients: Sequence[float], names
 
     A video that one member could not read is left out; the rest is in the first member's order, under its paths.
     Raises InputError where members predict other videos, labels or classes, or where some scores are probabilities and
-    some are not.
+    some are not, and where a score is infinite or no number.
     """
     listed, members = members, [member.known_by(names) for member in members]
     first = members[0]
@@ -97,6 +98,9 @@ def combine(members: Sequence[Predictions], coefficients: Sequence[float], names
             raise InputError(f"{member.source} has {counts}: they are not of one data set")
     if not paths:
         raise InputError(f"there is no video that all members could read: one or another lacks {len(left_out)}")
+    for member in members:
+        if not member.scores.is_meta:
+            refuse_no_numbers(member.source, member.paths, member.scores)
     aligned = [member.of_videos(paths) for member in members]
     for member in aligned[1:]:
         if differ := (aligned[0].labels != member.labels).nonzero().flatten().tolist():
@@ -112,6 +116,17 @@ def combine(members: Sequence[Predictions], coefficients: Sequence[float], names
         path_of |= zip((*known.paths, *known.left_out), (*member.paths, *member.left_out), strict=True)
     kept, lost = [path_of[name] for name in paths], tuple(sorted(path_of[name] for name in left_out))
     return replace(aligned[0], source="the ensemble", paths=kept, scores=scores, left_out=lost)
+
+
+def refuse_no_numbers(source: str, paths: Sequence[str], scores: torch.Tensor) -> None:
+    """InputError where some of the scores (N, K) of the videos at `paths` are infinite or no numbers."""
+    bad = (~scores.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    if bad:
+        some = ", ".join(paths[place] for place in bad[:SHOWN]) + ", …" * (len(bad) > SHOWN)
+        raise InputError(
+            f"{source}: scores of {len(bad)} of {len(paths)} videos are infinite or no numbers (NaN), which says "
+            f"nothing of them: {some}. Weights that training has ruined give such, or --amp fp16, where --amp off helps"
+        )
 
 
 def _refuse_other_videos(first: Predictions, member: Predictions, left_out: set[str]) -> None:
@@ -146,4 +161,5 @@ def named_scores(path: Path) -> tuple[Predictions, list[str]]:
     if not right or labels.dtype.kind != "i" or labels.shape != (len(paths),):
         raise InputError(f"{path}: damaged: {len(paths)} videos, {len(theirs)} classes, scores {scores.shape}")
     values = (torch.from_numpy(labels), torch.from_numpy(scores))
+    refuse_no_numbers(str(path), paths.tolist(), values[1])
     return Predictions(str(path), paths.tolist(), *values, bool(softmax), tuple(left_out.tolist())), theirs.tolist()

@@ -21,6 +21,19 @@ def wilson_interval(right: int, videos: int, z: float = 1.959964) -> tuple[float
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
+def mean_class_interval(right: np.ndarray, videos: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval, from 0 to 1, of the mean over classes of their shares, `right` (K,) of `videos` (K,) > 0 each.
+
+    The distances from each class's share to the ends of its Wilson interval add up as independent errors do (Zou,
+    Huang and Zhang, Computational Statistics & Data Analysis 53, 2009). Of one class it is that interval.
+    """
+    share = right / videos
+    counts = zip(right.tolist(), videos.tolist(), strict=True)
+    ends = np.array([wilson_interval(hits, count) for hits, count in counts])  # (K, 2)
+    low, high = np.sqrt(np.square(ends - share[:, None]).sum(axis=0)) / len(share)
+    return max(0.0, float(share.mean() - low)), min(1.0, float(share.mean() + high))
+
+
 def accuracies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], np.ndarray]:
     """Top-1, top-5 and mean class accuracy in percent of scores (N, K), and the confusion counts (K, K).
 

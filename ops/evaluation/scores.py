@@ -22,10 +22,18 @@ FRAMES_AT_ONCE = {"cpu": 64, "cuda": 256}
 
 @dataclass(frozen=True)
 class Scorer:
-    """A network, and how many views it takes at once (None: all of a batch, as published)."""
+    """A network, and how many views it takes at once (None: all of a batch, as published).
+
+    reorder: what it sees in place of a video's clip (V, T, C, H, W), which it is given with the video's index.
+    """
 
     model: nn.Module
     views_per_forward: int | None
+    reorder: Callable[[torch.Tensor, int], torch.Tensor] | None = None
+
+    def seen(self, video: Any) -> torch.Tensor:
+        """The clip (V, T, C, H, W) of a sample as the network sees it."""
+        return video.clip if self.reorder is None else self.reorder(video.clip, video.index)
 
 
 @dataclass
@@ -88,28 +96,29 @@ def scored(
 ) -> Iterator[tuple[Any, torch.Tensor | None]]:
     """Each video in turn with its scores by every scorer, (scorers, K), or None if it is unreadable.
 
-    Videos are samples with a `clip` (V, T, C, H, W), or unreadable. Every scorer sees the same clips. `batch_size`
+    Videos are samples with a `clip` (V, T, C, H, W), or unreadable. Every scorer is given the same clips. `batch_size`
     videos stand behind one another; their views, video by video, are forwarded as many at a time as the scorer says.
     """
     for scorer in scorers:
         scorer.model.eval()
     waiting: list[Any] = []
-    clips: list[torch.Tensor] = []
+    samples: list[Any] = []  # those of them that are readable
     for video in videos:
         waiting.append(video)
         if hasattr(video, "clip"):
-            clips.append(video.clip)
-        if len(clips) == batch_size:
-            yield from _with_scores(scorers, waiting, clips, device)
-            waiting, clips = [], []
-    yield from _with_scores(scorers, waiting, clips, device)
+            samples.append(video)
+        if len(samples) == batch_size:
+            yield from _with_scores(scorers, waiting, samples, device)
+            waiting, samples = [], []
+    yield from _with_scores(scorers, waiting, samples, device)
 
 
 def _with_scores(
-    scorers: Sequence[Scorer], videos: Sequence[Any], clips: Sequence[torch.Tensor], device: torch.device
+    scorers: Sequence[Scorer], videos: Sequence[Any], samples: Sequence[Any], device: torch.device
 ) -> Iterator[tuple[Any, torch.Tensor | None]]:
-    """`clips`: those of the readable videos, in order."""
-    means = iter(torch.stack([mean_scores(scorer, clips, device) for scorer in scorers], dim=1) if clips else ())
+    """`samples`: the readable of the videos, in order."""
+    by_scorer = [mean_scores(scorer, [scorer.seen(v) for v in samples], device) for scorer in scorers if samples]
+    means = iter(torch.stack(by_scorer, dim=1) if samples else ())
     for video in videos:
         yield video, next(means) if hasattr(video, "clip") else None
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,19 @@ from ops.data.records import UNLABELLED, Records
 from ops.data.storages import Storage, listed, open_storage
 from ops.data.videofile import video_names
 from ops.errors import InputError
-from ops.evaluation import coverage
+from ops.evaluation import coverage, motion
 from ops.evaluation.ensemble import Predictions, combine, expected, read_scores, refuse_what_cannot_be_combined
 from ops.evaluation.metrics import accuracies
-from ops.evaluation.results import write_challenge, write_confusion, write_result, write_scores
+from ops.evaluation.reliability import expected_calibration_error
+from ops.evaluation.report import test_report
+from ops.evaluation.results import write_challenge, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.files import check_writable
 from ops.locks import claimed
 from ops.model.deploy import deploy
 from ops.model.tsn import TSN
+from ops.programs import reporting
+from ops.programs.member import Member, chosen
 from ops.recognition import calibration
 from ops.recognition.contract import Contract, Views
 from ops.running import checkpoint as files
@@ -46,31 +50,12 @@ logger = logging.getLogger("fexnet")
 TINY = torch.finfo(torch.float32).tiny  # for the logarithm of a probability that is none
 
 
-@dataclass
-class Member:
-    """One of --weights: a network with the videos and views it is tested on, or the scores that a file had.
-
-    predictions: of a network only `expected`, until it has been tested. file: where its scores are kept as they come.
-    temperature: what its scores are divided by where they are taken for probabilities.
-    """
-
-    weights: str
-    coefficient: float
-    facts: dict[str, Any]
-    predictions: Predictions
-    data: DataSource | None = None
-    clips: VideoClips | None = None
-    scorer: Scorer | None = None
-    file: Path | None = None
-    temperature: float = 1.0
-
-
 def run(args: argparse.Namespace) -> None:
     """Builds every member, refuses what cannot be combined, scores every video, reports."""
     kept = files_of_members(args)
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file, *kept) if f]
     refuse_to_overwrite(outputs, args.weights)
-    check_writable(outputs + ([Path(args.report) / "confusion_matrix.csv"] if args.report else []))
+    check_writable(outputs + (test_report.outputs(Path(args.report)) if args.report else []))
     with join_processes(args.gpus) as context, ExitStack() as held:
         if args.calibrate:
             context.by_main(lambda: held.enter_context(held_to_calibrate(Path(args.weights[0]))))
@@ -140,6 +125,8 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
     data, storage, records = videos_of(args, index, network.options.modality, context)
     contract = Contract.of(checkpoint, network)
     options = contract.clip_options(views_of(args))
+    if args.motion:
+        motion.refuse_without_order(options.modality, options.segments * options.frames_per_segment)
     clips = VideoClips(records, storage, "test", options, chosen_device(args.decode_device, context.device, storage))
     precision = choose_precision(args.amp, context.device)
     model: nn.Module = InPrecision(network if args.no_deploy else deploy(network, precision.dtype), precision)
@@ -166,7 +153,7 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
     paths, labels = [record.path for record in records], torch.from_numpy(records.labels).long()
     to_come = expected(weights, paths, labels, network.options.num_classes, args.softmax)
     scorer = Scorer(context.spread(model), at_once)
-    return Member(weights, coefficient, facts, to_come, data, clips, scorer, temperature=contract.temperature)
+    return Member(weights, coefficient, facts, to_come, data, contract, clips, scorer)
 
 
 def refuse_trained_on(args: argparse.Namespace, checkpoint: files.Checkpoint, data: Mapping[str, str]) -> None:
@@ -210,11 +197,6 @@ def refuse_to_compile(network: TSN, context: DistributedContext) -> None:
 def storage_of(args: argparse.Namespace, modality: str) -> str | None:
     """--storage; flow is not in video files, whatever a member beside it reads."""
     return "frames" if modality == "Flow" and args.storage == "video" else args.storage
-
-
-def chosen(values: Sequence[Any] | None, index: int, default: Any = None) -> Any:
-    """A member's own of comma-separated values, or the one that is for all."""
-    return default if not values else values[index if len(values) > 1 else 0]
 
 
 def views_of(args: argparse.Namespace) -> Views:
@@ -267,8 +249,11 @@ def refuse_what_needs_labels(args: argparse.Namespace, members: Sequence[Member]
         return
     if args.calibrate:
         raise InputError("--calibrate: the videos have no labels, and so nothing says how sure one may be of an answer")
-    if args.report:
-        raise InputError(f"--report {args.report}: the videos have no labels, and so no confusion matrix; leave it out")
+    for flag in [f"--report {args.report}"] * bool(args.report) + ["--motion"] * args.motion:
+        raise InputError(
+            f"{flag}: the videos have no labels, and so none is right or wrong; leave it out, or give a list "
+            "with labels (--test_list)"
+        )
     if not (args.csv_file or args.save_scores):
         raise InputError(
             "the videos have no labels: nothing can be scored; --csv_file or --save_scores takes predictions"
@@ -290,6 +275,8 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
     assert clips is not None
     loader = video_loader(clips, context.workers(args.workers), context.rank, context.world_size)
     scorers = [member.scorer for member in members if member.scorer is not None]
+    if args.motion:
+        scorers += motion.other_orders(scorers[0], clips.options.frames_per_segment)
     with Progress("testing", len(loader), every=max(1, len(loader) // 10)) as progress:
         videos = readable(loader, args.bad_frames)
         scores = score_videos(scorers, videos, context, args.batch_size, progress.update)
@@ -303,11 +290,14 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
         )
     left_out = tuple(video.path for video in scores.unreadable)
     paths = [clips.records[i].path for i in scores.indices.tolist()]
-    for member, values in zip(members, scores.scores, strict=True):
+    if args.motion:
+        members[0].motion = motion.motion(members[0].weights, paths, scores.labels, scores.scores)
+    for member, values in zip(members, scores.scores[: len(members)], strict=True):
         found = Predictions(member.weights, paths, scores.labels, values, left_out=left_out)
         if member.file is not None and member.data is not None and context.is_main:
             write_scores(member.file, found, member.data.categories)
             logger.info("%s: its scores are kept in %s", member.weights, member.file)
+        member.reasons = {video.path: video.reason for video in scores.unreadable}
         member.predictions = found.as_probabilities() if args.softmax else found
         member.facts["waiting_percent"] = round(waiting, 1)
 
@@ -326,11 +316,13 @@ def report(
     if args.csv_file:
         top = 5 if args.dataset == "somethingv2" else 1
         write_challenge(Path(args.csv_file), video_names(together.paths), together.scores.numpy(), categories, top)
-    result = accuracies(together.scores, together.labels)[0] if together.labelled else {}
+    result, confusion = accuracies(together.scores, together.labels) if together.labelled else ({}, None)
     if args.reverse_time and together.labelled:
         result |= partner_accuracy(together, reversed_labels(categories))
     counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
-    sureness = how_sure(members, together) if together.labelled else {}
+    probabilities = probabilities_of(members, together)
+    sureness = how_sure(probabilities, together.labels) if together.labelled else {}
+    moved = members[0].motion
     lines = []
     if len(members) > 1 and together.labelled:
         for member in members:
@@ -338,29 +330,39 @@ def report(
             member.facts |= own
             lines.append(f"{member.weights} (x {member.coefficient:g}): {in_words(own)}")
     whole = {**result, **sureness, **counts, **provenance(args, members), "seconds": seconds}
+    if moved is not None:
+        whole["motion"] = moved.described()
     if args.result_json:
         write_result(Path(args.result_json), whole)
     lines.append(f"{counts['videos']} videos, {counts['skipped']} unreadable videos left out, {seconds} s")
     lines.append(in_words(result) if result else "no labels: predictions are written, nothing is scored")
     if sureness:
         lines.append(coverage.in_words(sureness["coverage"]))
+    if moved is not None:
+        lines.append(motion.in_words(moved))
     print(*lines, sep="\n")
-    if args.report:
-        write_confusion(Path(args.report), accuracies(together.scores, together.labels)[1], categories)
+    if args.report and confusion is not None:
+        views = views_of(args)
+        page = reporting.report(args, members, together, probabilities, confusion, categories, views, whole)
+        print(f"report {page}")
     return whole
 
 
-def how_sure(members: Sequence[Member], together: Predictions) -> dict[str, Any]:
-    """Calibration error in percent, and accuracy against coverage.
+def probabilities_of(members: Sequence[Member], together: Predictions) -> torch.Tensor:
+    """Those (N, K) that the scores stand for.
 
     A network's temperature makes its probabilities; what several are together has none.
     """
     temperature = members[0].temperature if len(members) == 1 else 1.0
     logits = together.scores.clamp_min(TINY).log() if together.softmax else together.scores
-    probabilities = (logits.double() / temperature).softmax(dim=1)
+    return (logits.double() / temperature).softmax(dim=1)
+
+
+def how_sure(probabilities: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """Calibration error in percent, and accuracy against coverage."""
     return {
-        "ece": 100 * calibration.expected_calibration_error(probabilities, together.labels),
-        "coverage": coverage.coverage(probabilities, together.labels),
+        "ece": 100 * expected_calibration_error(probabilities, labels),
+        "coverage": coverage.coverage(probabilities, labels),
     }
 
 

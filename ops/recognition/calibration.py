@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from ops.errors import InputError
+from ops.evaluation.reliability import BINS, expected_calibration_error
 
-BINS = 15
 LEAST_PER_HALF = 2  # videos
 
 
@@ -127,19 +127,6 @@ def standard_error(logits: torch.Tensor, temperature: float) -> float:
 def negative_log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Its mean over the videos in nats, of logits (N, K) and labels (N,)."""
     return float(torch.nn.functional.cross_entropy(logits.double(), labels))
-
-
-def expected_calibration_error(probabilities: torch.Tensor, labels: torch.Tensor, bins: int = BINS) -> float:
-    """How far confidence and accuracy lie apart, from 0 to 1, of probabilities (N, K).
-
-    The videos are sorted by the probability of their top class into `bins` equal parts of (0, 1]; the mean over the
-    videos of the distance between their part's mean probability and its accuracy (Guo et al., section 2).
-    """
-    confidence, predicted = probabilities.double().max(dim=1)
-    part = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    right = (predicted == labels).double()
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, part, confidence - right)
-    return float(gaps.abs().sum()) / len(labels)
 
 
 def in_words(found: Calibration) -> str:

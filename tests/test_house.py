@@ -103,6 +103,7 @@ def commands(path: Path) -> list[list[str]]:
         ("docs/export.md", 3),
         ("docs/performance.md", 3),
         ("docs/predict.md", 2),
+        ("docs/reports.md", 1),
     ],
 )
 def test_documented_commands_exist_and_parse(

@@ -125,7 +125,7 @@ def refuse_no_numbers(source: str, paths: Sequence[str], scores: torch.Tensor) -
         some = ", ".join(paths[place] for place in bad[:SHOWN]) + ", …" * (len(bad) > SHOWN)
         raise InputError(
             f"{source}: scores of {len(bad)} of {len(paths)} videos are infinite or no numbers (NaN), which says "
-            f"nothing of them: {some}. Weights that training has ruined give such, or --amp fp16, where --amp off helps"
+            f"nothing of them: {some}. A training that has diverged gives such, or --amp fp16, where --amp off helps"
         )
 
 

@@ -73,7 +73,15 @@ def watched(network: TSN) -> tuple[torch.Tensor, torch.Tensor, dict[str, str]]:
 
 
 def refuse_other_scores(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Raises InputError if the scores that a network's deployed form `found` are not those `expected` of it."""
+    """Raises InputError if the scores that a network's deployed form `found` are not those `expected` of it.
+
+    Also where these are infinite or no numbers.
+    """
+    if not expected.isfinite().all():
+        raise InputError(
+            f"{name}: its scores of a clip are infinite or no numbers (NaN): its weights are, or have grown too large, "
+            "as in a training that has diverged; take an earlier checkpoint, or train with a smaller --lr"
+        )
     smallest = torch.finfo(expected.dtype).tiny
     far = ((found - expected).abs().max() / expected.abs().max().clamp_min(smallest)).item()
     if not far <= TOLERANCE:

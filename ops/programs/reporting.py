@@ -24,7 +24,7 @@ from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.outcomes import Outcomes
 from ops.evaluation.report.strips import MOST_FRAMES
-from ops.evaluation.report.test_report import Tested, write_report
+from ops.evaluation.report.test_report import Findings, write_report
 from ops.names import PROTOCOLS
 from ops.programs.member import Member, chosen
 from ops.recognition.contract import SAMPLINGS, Views
@@ -48,7 +48,7 @@ def report(
     networks = " and ".join(dict.fromkeys(member.contract.network for member in members if member.contract))
     reasons = {path: why for member in reversed(members) for path, why in member.reasons.items()}
     frames = FramesOfVideos(args, members)
-    tested = Tested(
+    tested = Findings(
         title=f"Test on {args.dataset}: {networks or 'saved scores'}",
         outcomes=Outcomes.of(together, probabilities, categories),
         probabilities=probabilities,

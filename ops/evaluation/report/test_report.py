@@ -48,7 +48,7 @@ Frames = Callable[[str], np.ndarray]  # of a video, by its path in the list: uin
 
 
 @dataclass(frozen=True)
-class Tested:
+class Findings:
     """What a report is made of.
 
     outcomes: of the N videos. probabilities: (N, K). confusion: counts (K, K), a row a true class. accuracies: in
@@ -87,7 +87,7 @@ def outputs(folder: Path) -> list[Path]:
     return [*(folder / name for name in names), folder / FRAMES / "0.jpg"]
 
 
-def write_report(folder: Path, tested: Tested, frames: Frames) -> None:
+def write_report(folder: Path, tested: Findings, frames: Frames) -> None:
     """Writes or renews the report in `folder`: the page once all that it shows is there, the picture last.
 
     What is not of a report there stays. A video without frames, as `frames` says why, is shown without.
@@ -152,7 +152,7 @@ class Album:
             (self.folder / FRAMES).rmdir()
 
 
-def _values(tested: Tested, rows: Sequence[ClassRow], album: Album) -> dict[str, Any]:
+def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[str, Any]:
     """What the template asks for."""
     outcomes, probability = tested.outcomes, tested.outcomes.probability
     wrong, right = (np.flatnonzero(which) for which in (~outcomes.right, outcomes.right))
@@ -182,7 +182,7 @@ def _values(tested: Tested, rows: Sequence[ClassRow], album: Album) -> dict[str,
     }
 
 
-def _cards(tested: Tested) -> list[tuple[str, str, str]]:
+def _cards(tested: Findings) -> list[tuple[str, str, str]]:
     """Name, value and interval."""
     videos, confusion = len(tested.outcomes.paths), tested.confusion
     counts = confusion.sum(axis=1)
@@ -198,7 +198,7 @@ def _cards(tested: Tested) -> list[tuple[str, str, str]]:
     ]
 
 
-def _matrix(tested: Tested) -> dict[str, Any]:
+def _matrix(tested: Findings) -> dict[str, Any]:
     """For the script: the confusions that there are, one after the other: true, predicted, count."""
     cells = np.argwhere(tested.confusion > 0)  # (cells, 2)
     counts = tested.confusion[tested.confusion > 0]
@@ -247,7 +247,7 @@ def _histogram(bins: Reliability) -> Chart:
     )
 
 
-def _coverage_chart(tested: Tested) -> Chart:
+def _coverage_chart(tested: Findings) -> Chart:
     rows = coverage.coverage(tested.probabilities, tested.labels, range(100, 0, -2))
     points = sorted({(row["coverage"], row["top1"]) for row in rows})
     return Chart(

@@ -3,11 +3,14 @@
 
 (() => {
   const canvas = document.getElementById("matrix");
+  const room = canvas.parentElement;
   const status = document.getElementById("matrix-status");
   const data = JSON.parse(document.getElementById("data").textContent);
   const context = canvas.getContext("2d");
   const LABEL = 11; // pixels: of a name, and the least of a cell that has one beside it
   const COUNT = 20; // pixels: the least cell with its count in it
+  const LARGEST = 60; // pixels: of a cell
+  const WIDEST = 860; // pixels: of names and cells together
   const isolated = (name) => `\u2068${name}\u2069`; // whatever the direction of its script
 
   // What is shown: names of rows and columns in their order, and per row the counts by column.
@@ -49,24 +52,26 @@
     placeOf = new Map(order.map((which, place) => [which, place]));
     selected = null;
     fit();
+    say();
   }
 
   function fit() {
-    const width = canvas.clientWidth;
+    const width = Math.min(room.clientWidth, WIDEST);
     context.font = `${LABEL}px system-ui, sans-serif`;
     const longest = Math.max(...shown.names.map((name) => context.measureText(name.slice(0, 60)).width));
     left = Math.ceil(Math.min(longest + 10, width * 0.32, 230));
     top = Math.ceil(Math.min(longest + 10, 150));
-    side = Math.max(80, width - left - 1);
-    canvas.style.height = `${top + side + 1}px`;
+    side = Math.min(width - left - 1, order.length * LARGEST);
     const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round((top + side + 1) * ratio);
+    for (const [extent, length] of [["width", left + side + 1], ["height", top + side + 1]]) {
+      canvas.style[extent] = `${length}px`;
+      canvas[extent] = Math.round(length * ratio);
+    }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     whole();
   }
 
-  const least = () => Math.min(side / order.length, 60);
+  const least = () => side / order.length;
 
   function whole() {
     cell = least();
@@ -77,7 +82,7 @@
 
   function zoom(factor, x = left + side / 2, y = top + side / 2) {
     const at = [origin[0] + (y - top) / cell, origin[1] + (x - left) / cell];
-    cell = Math.min(Math.max(cell * factor, least()), 60);
+    cell = Math.min(Math.max(cell * factor, least()), LARGEST);
     origin = [at[0] - (y - top) / cell, at[1] - (x - left) / cell];
     canvas.style.touchAction = cell > least() ? "none" : "pan-x pan-y";
     draw();
@@ -122,17 +127,16 @@
     const colours = Object.fromEntries(
       ["paper", "ink", "faint", "line", "panel", "s0", "s1"].map((name) => [name, style.getPropertyValue(`--${name}`)]),
     );
-    const extent = Math.min(side, order.length * cell);
-    context.clearRect(0, 0, canvas.clientWidth, top + side + 1);
+    context.clearRect(0, 0, left + side + 1, top + side + 1);
     context.fillStyle = colours.panel;
-    context.fillRect(left, top, extent, extent);
+    context.fillRect(left, top, side, side);
     const [first, last] = [0, 1].map((axis) => [
       Math.floor(origin[axis]),
       Math.min(order.length, Math.ceil(origin[axis] + side / cell)),
     ]).reduce(([a, b], [c, d]) => [[a, c], [b, d]]);
     context.save();
     context.beginPath();
-    context.rect(left, top, extent, extent);
+    context.rect(left, top, side, side);
     context.clip();
     context.textAlign = "center";
     context.textBaseline = "middle";
@@ -160,8 +164,8 @@
       context.globalAlpha = 0.35;
       context.fillStyle = colours.faint;
       if (cell < LABEL) {
-        context.fillRect(left, y + cell / 2 - 0.5, extent, 1);
-        context.fillRect(x + cell / 2 - 0.5, top, 1, extent);
+        context.fillRect(left, y + cell / 2 - 0.5, side, 1);
+        context.fillRect(x + cell / 2 - 0.5, top, 1, side);
       }
       context.globalAlpha = 1;
       context.strokeStyle = colours.ink;
@@ -198,7 +202,7 @@
   }
 
   function say() {
-    if (!selected) return (status.textContent = "\u00a0");
+    if (!selected) return (status.textContent = "Point at a cell, or walk to it with the arrow keys.");
     const [row, column] = [order[selected[0]], order[selected[1]]];
     const [count, total] = [shown.rows[row].get(column) ?? 0, shown.totals[row]];
     const name = isolated(shown.names[row]);
@@ -275,17 +279,14 @@
   document.getElementById("matrix-out").addEventListener("click", () => zoomAtSelected(1 / 1.5));
   document.getElementById("matrix-all").addEventListener("click", whole);
   for (const id of ["matrix-order", "matrix-level"]) {
-    document.getElementById(id)?.addEventListener("change", () => {
-      rebuild();
-      say();
-    });
+    document.getElementById(id)?.addEventListener("change", rebuild);
   }
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
-  let width = canvas.clientWidth;
+  let width = room.clientWidth;
   new ResizeObserver(() => {
-    if (canvas.clientWidth === width) return; // its height is our own doing
-    width = canvas.clientWidth;
+    if (room.clientWidth === width) return; // its height is our own doing
+    width = room.clientWidth;
     fit();
-  }).observe(canvas);
+  }).observe(room);
   rebuild();
 })();

@@ -10,15 +10,20 @@ import time
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from browser import NARROW, WIDE, OpenPage
+from helpers_data import write_videos
 from made_networks import save_network
 from programs import evaluate
 
+from ops.data import sampling
+from ops.data.clips import ClipOptions
+from ops.data.storages import FrameFolders
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.metrics import accuracies, mean_class_interval, wilson_interval
@@ -26,6 +31,8 @@ from ops.evaluation.motion import ORDERS, motion
 from ops.evaluation.outcomes import Outcomes, read_outcomes
 from ops.evaluation.report.classes import class_rows, confused_pairs, groups, similarity_order
 from ops.evaluation.report.test_report import EXAMPLES, PAIRS, SHOWN, Findings, outputs, write_report
+from ops.programs import reporting
+from opts import testing_options
 
 EVIL = '"><img src=x onerror=alert(1)></script><b>'
 NAMES = [EVIL, "x" * 120, "הזזת חפץ משמאל לימין", 'it\'s “quoted”, "twice" & <more>', "move left", "move right"]
@@ -233,12 +240,39 @@ def test_a_test_leaves_its_report(demo: Path, network: Path, capsys: pytest.Capt
     strips = {file.name: file.read_bytes() for file in (out / "frames").iterdir()}
     assert len(strips) == 11 and read_outcomes(out).left_out == (folders[3].name,)
 
-    # From the saved scores alone, and with one more video gone: eight frames instead of the network's four.
+    # From the saved scores alone, which know of no segments, after one more video has gone and one was damaged.
     shutil.rmtree(folders[5])
+    for file in folders[6].iterdir():
+        file.write_text("no picture")
     evaluate(demo, scores, f"--report={out}")
     html = (out / "index.html").read_text()
-    assert html.count(f"{folders[5].name}: ") >= 1 and "does not exist" in html and 'data-frames="8"' in html
-    assert len(list((out / "frames").iterdir())) == 10
+    assert re.search(rf"no frames: its folder [^<]*{folders[5].name} does not exist", html)
+    assert re.search(rf"no frames: [^<]*{folders[6].name}/\d+\.jpg", html) and 'data-frames="8"' in html
+    assert len(list((out / "frames").iterdir())) == 9
+
+
+@pytest.mark.parametrize(("modality", "reverse"), [("RGB", False), ("RGB", True), ("RGBDiff", False)])
+def test_the_frames_that_the_network_saw(tmp_path: Path, modality: str, reverse: bool) -> None:
+    (record,) = write_videos(tmp_path, [24])  # frame k is of the grey value 10·k
+    options = ClipOptions(4, modality=modality, reverse_time=reverse)
+    found = reporting.seen_frames(record, FrameFolders(tmp_path), options)
+    (firsts,) = sampling.test_clips(24, 4, options.frames_per_segment, "uniform")
+    assert found.shape == (4, 48, 64, 3)
+    assert (found[:, 9, 9, 0] // 10).tolist() == (firsts[::-1] if reverse else firsts)
+
+
+def test_where_no_network_saw_pictures_they_are_the_data_sets(demo: Path) -> None:
+    args = testing_options(["demo", "--weights=flow.pth", f"--root_dataset={demo / 'dataset'}", "--root_path=flow"])
+    flow: Any = SimpleNamespace(clips=SimpleNamespace(options=ClipOptions(8, modality="Flow")))
+    found = reporting.FramesOfVideos(args, [flow])
+    path = found.records[0].path
+    assert found(path).shape[0] == 8 and np.array_equal(found(path), found(f"{path}.mp4"))  # by whichever name
+    with pytest.raises(InputError, match="not in the list"):
+        found("other")
+    (demo / "dataset" / "demo" / "val_videofolder.txt").unlink()
+    without = reporting.FramesOfVideos(args, [flow])
+    with pytest.raises(InputError, match=r"val_videofolder\.txt"):
+        without(path)
 
 
 def test_a_report_without_labels_is_refused(demo: Path, network: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from ops.programs.member import Member, chosen
 from ops.recognition.contract import SAMPLINGS, Views
 
 READ = 1 << 20  # bytes of a file at a time
-# Facts of a member that the contract or the page's other parts tell.
-TOLD = {"network", "data", "clips", "crops", "views", "segments", "crop_size", "short_side", "sampling", "temperature"}
+# Facts of a contract that the test's own tell, and of a member that these or the contract do.
+OF_THE_TEST = {"sampling", "sampling_in_words", "clips", "crops"}
+TOLD = OF_THE_TEST | {"network", "data", "views", "segments", "crop_size", "short_side", "temperature", "reverse_time"}
+ACCURACIES = ("top1", "top5", "mean_class_accuracy")  # of a member by itself, where there are several
 
 
 def report(
@@ -76,16 +78,17 @@ class FramesOfVideos:
         clips = next((m.clips for m in members if m.clips and m.clips.options.modality != "Flow"), None)
         if clips is not None:
             self.records, self.storage, self.options = clips.records, clips.storage, clips.options
-            which = f"the middle of each of the network's {self.options.segments} segments"
+            segments = self.options.segments
+            few = f", {MOST_FRAMES} of them" if segments > MOST_FRAMES else ""
+            which = f"the middle of each of the network's {segments} segments{few}"
         else:
             self.options = ClipOptions(MOST_FRAMES, reverse_time=args.reverse_time)
-            which = f"{MOST_FRAMES} of each video"
+            which = f"{MOST_FRAMES}, spread over the video"
             try:
                 self.records, self.storage = _pictures(args, flow=any(member.clips for member in members))
             except InputError as error:
                 self.records, self.fault = [], error
-        backwards = ", backwards" if self.options.reverse_time else ""
-        self.about = f"{which}, before it is cropped{backwards} (of more than {MOST_FRAMES}, as many of them)"
+        self.about = f"{which}, whole{', played backwards' * self.options.reverse_time}"
         paths = [record.path for record in self.records]
         self.places = {name: place for place, name in enumerate(video_names(paths))} | {
             path: place for place, path in enumerate(paths)
@@ -132,22 +135,22 @@ def _facts(
             "left out": whole["skipped"],
             "seconds": whole["seconds"],
             "written": f"{datetime.now():%Y-%m-%d %H:%M}",
-            **({"softmax before the sum": args.softmax} if len(members) > 1 else {}),
+            **(_in_words({"softmax before the sum": args.softmax}) if len(members) > 1 else {}),
         }
     }
     if any(member.contract for member in members):
         facts["The test"] |= _protocol(args, views)
     for number, member in enumerate(members):
         which = f" {number + 1} of {len(members)}" if len(members) > 1 else ""
-        weight = {"coefficient": member.coefficient} if len(members) > 1 else {}
-        file = {"file": member.weights, "sha256": _digest(Path(member.weights)), **weight}
+        alone = {f"{name} by itself": f"{member.facts[name]:.2f} %" for name in ACCURACIES if name in member.facts}
+        weight = {"coefficient": member.coefficient, **alone} if len(members) > 1 else {}
+        file = _in_words({"file": member.weights, "sha256": _digest(Path(member.weights)), **weight})
         if member.contract is None:
             facts[f"Saved scores{which}"] = file
             continue
-        said = member.contract.described(views)
-        said["classes"] = len(member.contract.classes)
-        facts[f"The network{which}: checkpoint and contract"] = file | _in_words(said)
-        facts[f"How it was run{which}"] = _in_words({k: v for k, v in member.facts.items() if k not in TOLD})
+        said = member.contract.described(views) | {"classes": len(member.contract.classes)}
+        facts[f"The network{which}: checkpoint and contract"] = file | _in_words(said, but=OF_THE_TEST)
+        facts[f"How it was run{which}"] = _in_words(member.facts, but={*TOLD, *ACCURACIES})
         marks = member.facts["data"].items()
         facts[f"Its data{which}: fingerprint"] = {MEANINGS.get(key, key): mark for key, mark in marks if mark}
     facts["Environment"] = _in_words(whole["environment"])
@@ -164,9 +167,10 @@ def _protocol(args: argparse.Namespace, views: Views) -> dict[str, Any]:
     }
 
 
-def _in_words(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Names without underscores; nothing of what has no value."""
-    return {name.replace("_", " "): _word(value) for name, value in facts.items() if value not in (None, "", [], {})}
+def _in_words(facts: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, str]:
+    """Names without underscores; nothing of what has no value, nor of the names in `but`."""
+    said = {name: value for name, value in facts.items() if value not in (None, "", [], {}) and name not in but}
+    return {name.replace("_", " "): _word(value) for name, value in said.items()}
 
 
 def _word(value: Any) -> str:

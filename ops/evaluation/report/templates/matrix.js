@@ -273,6 +273,7 @@
   function zoomAtSelected(factor) {
     if (!selected) return zoom(factor);
     zoom(factor, left + (selected[1] + 0.5 - origin[1]) * cell, top + (selected[0] + 0.5 - origin[0]) * cell);
+    reveal();
   }
 
   document.getElementById("matrix-in").addEventListener("click", () => zoomAtSelected(1.5));

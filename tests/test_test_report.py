@@ -32,7 +32,7 @@ from ops.evaluation.outcomes import Outcomes, read_outcomes
 from ops.evaluation.report.classes import class_rows, confused_pairs, groups, similarity_order
 from ops.evaluation.report.test_report import EXAMPLES, PAIRS, SHOWN, Findings, outputs, write_report
 from ops.programs import reporting
-from opts import testing_options
+from opts import testing_options as read_testing_options
 
 EVIL = '"><img src=x onerror=alert(1)></script><b>'
 NAMES = [EVIL, "x" * 120, "הזזת חפץ משמאל לימין", 'it\'s “quoted”, "twice" & <more>', "move left", "move right"]
@@ -262,7 +262,7 @@ def test_the_frames_that_the_network_saw(tmp_path: Path, modality: str, reverse:
 
 
 def test_where_no_network_saw_pictures_they_are_the_data_sets(demo: Path) -> None:
-    args = testing_options(["demo", "--weights=flow.pth", f"--root_dataset={demo / 'dataset'}", "--root_path=flow"])
+    args = read_testing_options(["demo", "--weights=flow.pth", f"--root_dataset={demo / 'dataset'}", "--root_path=flow"])
     flow: Any = SimpleNamespace(clips=SimpleNamespace(options=ClipOptions(8, modality="Flow")))
     found = reporting.FramesOfVideos(args, [flow])
     path = found.records[0].path

@@ -262,7 +262,9 @@ def test_the_frames_that_the_network_saw(tmp_path: Path, modality: str, reverse:
 
 
 def test_where_no_network_saw_pictures_they_are_the_data_sets(demo: Path) -> None:
-    args = read_testing_options(["demo", "--weights=flow.pth", f"--root_dataset={demo / 'dataset'}", "--root_path=flow"])
+    args = read_testing_options(
+        ["demo", "--weights=flow.pth", f"--root_dataset={demo / 'dataset'}", "--root_path=flow"]
+    )
     flow: Any = SimpleNamespace(clips=SimpleNamespace(options=ClipOptions(8, modality="Flow")))
     found = reporting.FramesOfVideos(args, [flow])
     path = found.records[0].path

@@ -75,7 +75,8 @@ def test_every_video_is_scored_in_each_order_whatever_its_batch() -> None:
 def test_how_much_a_class_depends_on_motion() -> None:
     labels, eye = torch.tensor([0, 0, 1, 2]), torch.eye(4)
     taken = {IN_ORDER: [0, 0, 1, 2], SHUFFLED: [0, 1, 1, 2], BACKWARDS: [1, 1, 0, 2], FROZEN: [3, 3, 3, 3]}
-    found = motion.motion("made", list("wxyz"), labels, [eye[torch.tensor(taken[order])] for order in ORDERS])
+    of = Predictions("made", list("wxyz"), labels, eye[labels])
+    found = motion.motion(of, [eye[torch.tensor(taken[order])] for order in ORDERS])
     assert found.videos.tolist() == [2, 1, 1, 0]
     assert {order: right.tolist() for order, right in found.right.items()} == {
         IN_ORDER: [2, 1, 1, 0], SHUFFLED: [1, 1, 1, 0], BACKWARDS: [0, 0, 1, 0], FROZEN: [0, 0, 0, 0],
@@ -84,7 +85,7 @@ def test_how_much_a_class_depends_on_motion() -> None:
     with pytest.raises(InputError, match=r"^made, frames backwards: scores of 1 of 4 videos .*: y"):
         scores = [eye[labels].clone() for _ in ORDERS]
         scores[2][2, 0] = torch.nan
-        motion.motion("made", list("wxyz"), labels, scores)
+        motion.motion(of, scores)
 
 
 def test_the_programs_numbers_are_those_of_its_other_tests(demo: Path) -> None:

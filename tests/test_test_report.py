@@ -27,7 +27,7 @@ from ops.data.storages import FrameFolders
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.metrics import accuracies, mean_class_interval, wilson_interval
-from ops.evaluation.motion import ORDERS, motion
+from ops.evaluation.motion import ORDERS, Motion, motion
 from ops.evaluation.outcomes import Outcomes, read_outcomes
 from ops.evaluation.report.classes import class_rows, confused_pairs, groups, similarity_order
 from ops.evaluation.report.test_report import EXAMPLES, PAIRS, SHOWN, Findings, outputs, write_report
@@ -60,6 +60,12 @@ def random_test(names: list[str], videos: int, seed: int = 0, **changes: Any) ->
     labels = [place % len(names) for place in range(videos)]
     scores = torch.randn(videos, len(names), generator=generator)
     return made(names, labels, scores + 2 * torch.eye(len(names))[labels], **changes)
+
+
+def made_motion(tested: Findings) -> Motion:
+    """Of scores that have nothing to do with the test."""
+    drawn = [torch.randn(tested.probabilities.shape, generator=torch.Generator().manual_seed(k)) for k in range(4)]
+    return motion(Predictions("made", tested.outcomes.paths, tested.labels, drawn[0]), drawn)
 
 
 def test_the_interval_of_the_mean_class_accuracy() -> None:
@@ -179,9 +185,7 @@ def test_the_most_telling_examples_are_shown(tmp_path: Path) -> None:
 
 def test_a_folder_that_exists_is_renewed_and_others_files_stay(tmp_path: Path) -> None:
     tested = random_test(["a", "b"], 20)
-    scores = [torch.randn(20, 2, generator=torch.Generator().manual_seed(k)) for k in range(4)]
-    moved = motion("made", tested.outcomes.paths, tested.labels, scores)
-    write_report(tmp_path, replace(tested, motion=moved), frames)
+    write_report(tmp_path, replace(tested, motion=made_motion(tested)), frames)
     assert (tmp_path / "motion.csv").is_file() and 'id="motion"' in (tmp_path / "index.html").read_text()
     others = [tmp_path / "notes.txt", tmp_path / "frames" / "holiday.jpg"]
     for file in others:
@@ -290,10 +294,8 @@ def test_in_a_browser(tmp_path: Path, open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
     tested = random_test(NAMES, 90, left_out={EVIL: EVIL})
-    scores = [torch.randn(90, 6, generator=torch.Generator().manual_seed(k)) for k in range(4)]
-    moved = motion("made", tested.outcomes.paths, tested.labels, scores)
     facts = {"The test": {EVIL: EVIL}, "More": {"x" * 120: "y" * 300}}
-    write_report(tmp_path, replace(tested, motion=moved, facts=facts, title=EVIL), frames)
+    write_report(tmp_path, replace(tested, motion=made_motion(tested), facts=facts, title=EVIL), frames)
     opened = open_page(tmp_path / "index.html")
     page = opened.page
     rows = class_rows(tested.confusion, NAMES)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ops.errors import InputError
-from ops.evaluation.ensemble import refuse_no_numbers
+from ops.evaluation.ensemble import Predictions, refuse_no_numbers
 from ops.evaluation.metrics import wilson_interval
 from ops.evaluation.scores import Scorer
 
@@ -82,10 +82,14 @@ def other_orders(scorer: Scorer, frames_per_segment: int) -> list[Scorer]:
     return [replace(scorer, reorder=partial(reordered, order, frames_per_segment)) for order in ORDERS[1:]]
 
 
-def motion(source: str, paths: Sequence[str], labels: torch.Tensor, scores: Sequence[torch.Tensor]) -> Motion:
-    """Of labels (N,) and the scores (N, K) in each of the `ORDERS`. InputError for scores that are no numbers."""
+def motion(of: Predictions, scores: Sequence[torch.Tensor]) -> Motion:
+    """Of a network's predictions, and the scores (N, K) of their videos in each of the `ORDERS`.
+
+    Raises InputError for scores that are no numbers.
+    """
     for order, values in zip(ORDERS, scores, strict=True):
-        refuse_no_numbers(f"{source}, frames {order}", paths, values)
+        refuse_no_numbers(f"{of.source}, frames {order}", of.paths, values)
+    labels = of.labels
     classes = scores[0].shape[1]
     hits = {
         order: np.bincount(labels[values.argmax(dim=1) == labels].numpy(), minlength=classes)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ops.data.catalog import DataSource
 from ops.data.clips import VideoClips
 from ops.evaluation.ensemble import Predictions
-from ops.evaluation.motion import Motion
 from ops.evaluation.scores import Scorer
 from ops.recognition.contract import Contract
 
@@ -20,8 +21,8 @@ class Member:
     """One of --weights: a network with the videos and views it is tested on, or the scores that a file had.
 
     predictions: of a network only `expected`, until it has been tested. file: where its scores are kept as they come.
-    temperature: what its scores are divided by where they are taken for probabilities. reasons: why videos were left
-    out, by their paths. motion: with --motion, once it has been tested.
+    reasons: why videos were left out, by their paths. by_order: with --motion the scores (N, K) of its videos with the
+    frames in each of `motion.ORDERS`, once it has been tested.
     """
 
     weights: str
@@ -34,7 +35,7 @@ class Member:
     scorer: Scorer | None = None
     file: Path | None = None
     reasons: dict[str, str] = field(default_factory=dict)
-    motion: Motion | None = None
+    by_order: list[torch.Tensor] = field(default_factory=list)
 
     @property
     def temperature(self) -> float:

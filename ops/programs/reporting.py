@@ -22,6 +22,7 @@ from ops.data.storages import Storage, listed, open_storage
 from ops.data.videofile import video_names
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
+from ops.evaluation.motion import Motion
 from ops.evaluation.outcomes import Outcomes
 from ops.evaluation.report.strips import MOST_FRAMES
 from ops.evaluation.report.test_report import Findings, write_report
@@ -42,6 +43,7 @@ def report(
     together: Predictions,
     probabilities: torch.Tensor,
     confusion: np.ndarray,
+    motion: Motion | None,
     categories: Sequence[str],
     views: Views,
     whole: Mapping[str, Any],
@@ -60,7 +62,7 @@ def report(
         accuracies=whole,
         facts=_facts(args, members, views, whole),
         left_out={path: reasons.get(path, "") for path in together.left_out},
-        motion=members[0].motion,
+        motion=motion,
         about_frames=frames.about,
     )
     write_report(Path(args.report), tested, frames)

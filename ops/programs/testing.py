@@ -291,7 +291,7 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
     left_out = tuple(video.path for video in scores.unreadable)
     paths = [clips.records[i].path for i in scores.indices.tolist()]
     if args.motion:
-        members[0].motion = motion.motion(members[0].weights, paths, scores.labels, scores.scores)
+        members[0].by_order = scores.scores
     for member, values in zip(members, scores.scores[: len(members)], strict=True):
         found = Predictions(member.weights, paths, scores.labels, values, left_out=left_out)
         if member.file is not None and member.data is not None and context.is_main:
@@ -322,7 +322,7 @@ def report(
     counts = {"videos": len(together.paths), "skipped": len(together.left_out)}
     probabilities = probabilities_of(members, together)
     sureness = how_sure(probabilities, together.labels) if together.labelled else {}
-    moved = members[0].motion
+    moved = motion.motion(predictions[0], members[0].by_order) if args.motion else None
     lines = []
     if len(members) > 1 and together.labelled:
         for member in members:
@@ -343,7 +343,7 @@ def report(
     print(*lines, sep="\n")
     if args.report and confusion is not None:
         views = views_of(args)
-        page = reporting.report(args, members, together, probabilities, confusion, categories, views, whole)
+        page = reporting.report(args, members, together, probabilities, confusion, moved, categories, views, whole)
         print(f"report {page}")
     return whole
 

@@ -68,16 +68,28 @@ def made_motion(tested: Findings) -> Motion:
     return motion(Predictions("made", tested.outcomes.paths, tested.labels, drawn[0]), drawn)
 
 
-def test_the_interval_of_the_mean_class_accuracy() -> None:
-    assert mean_class_interval(np.array([7]), np.array([9])) == pytest.approx(wilson_interval(7, 9))
-    low, high = mean_class_interval(np.array([5, 5]), np.array([5, 5]))
-    assert (low, high) == pytest.approx((1 - (1 - wilson_interval(5, 5)[0]) / np.sqrt(2), 1))
-    assert mean_class_interval(np.array([0, 0]), np.array([5, 1]))[0] == 0
-    rng, shares, videos = np.random.default_rng(0), np.linspace(0.3, 1, 10), np.array([5] * 5 + [40] * 5)
-    drawn = rng.binomial(videos, shares, size=(600, 10))
+@pytest.mark.parametrize(
+    ("shares", "videos"),
+    [
+        (np.full(12, 0.95), np.full(12, 25)),
+        (np.linspace(0.3, 1, 12), np.full(12, 25)),
+        (np.linspace(0.2, 1, 174), 1 + np.arange(174) % 10),
+        (np.linspace(0.2, 1, 174), np.full(174, 1)),
+        (np.linspace(0.9, 1, 174), np.full(174, 50)),
+        (np.array([0.9, 0.6]), np.array([5, 5])),
+    ],
+)
+def test_the_interval_of_the_mean_class_accuracy_covers_it(shares: np.ndarray, videos: np.ndarray) -> None:
+    drawn = np.random.default_rng(0).binomial(videos, shares, size=(1000, len(shares)))
     ends = [mean_class_interval(right, videos) for right in drawn]
-    covered = np.mean([low <= shares.mean() <= high for low, high in ends])
-    assert 0.93 <= covered <= 0.985, covered
+    assert 0.925 <= np.mean([low <= shares.mean() <= high for low, high in ends]) <= 0.985
+
+
+def test_the_interval_of_the_mean_class_accuracy_at_its_ends() -> None:
+    assert mean_class_interval(np.array([7]), np.array([9])) == wilson_interval(7, 9)
+    low, high = mean_class_interval(np.array([5, 5]), np.array([5, 5]))
+    assert (low, high) == (pytest.approx(1 - 1.959964 * np.sqrt(2 * 5.5 / 6 * 0.5 / 6 / 5) / 2), 1)
+    assert mean_class_interval(np.array([0, 0]), np.array([5, 1]))[0] == 0
 
 
 CONFUSION = np.array([[6, 3, 1, 0], [0, 4, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0]])

@@ -9,8 +9,10 @@ import torch
 
 from ops.running.engine import count_top_k
 
+Z = 1.959964  # of the normal distribution, for 95 %
 
-def wilson_interval(right: int, videos: int, z: float = 1.959964) -> tuple[float, float]:
+
+def wilson_interval(right: int, videos: int, z: float = Z) -> tuple[float, float]:
     """The 95 % interval, from 0 to 1, of a share of which `right` of `videos` are known (Wilson, JASA 22, 1927).
 
     z: of the normal distribution, for another than 95 %.
@@ -21,17 +23,18 @@ def wilson_interval(right: int, videos: int, z: float = 1.959964) -> tuple[float
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def mean_class_interval(right: np.ndarray, videos: np.ndarray) -> tuple[float, float]:
+def mean_class_interval(right: np.ndarray, videos: np.ndarray, z: float = Z) -> tuple[float, float]:
     """The 95 % interval, from 0 to 1, of the mean over classes of their shares, `right` (K,) of `videos` (K,) > 0 each.
 
-    The distances from each class's share to the ends of its Wilson interval add up as independent errors do (Zou,
-    Huang and Zhang, Computational Statistics & Data Analysis 53, 2009). Of one class it is that interval.
+    The normal distribution's, with the variance of a mean over strata (Cochran, Sampling Techniques, 1977, chapter 5).
+    A class whose videos are all right, or that has one, would have no variance: its share is taken for
+    (right + 1/2) / (videos + 1) there. Of one class, where a normal distribution is far off, it is Wilson's.
     """
-    share = right / videos
-    counts = zip(right.tolist(), videos.tolist(), strict=True)
-    ends = np.array([wilson_interval(hits, count) for hits, count in counts])  # (K, 2)
-    low, high = np.sqrt(np.square(ends - share[:, None]).sum(axis=0)) / len(share)
-    return max(0.0, float(share.mean() - low)), min(1.0, float(share.mean() + high))
+    if len(videos) == 1:
+        return wilson_interval(int(right[0]), int(videos[0]), z)
+    mean, share = (right / videos).mean(), (right + 0.5) / (videos + 1)
+    reach = z * math.sqrt((share * (1 - share) / videos).sum()) / len(videos)
+    return max(0.0, float(mean - reach)), min(1.0, float(mean + reach))
 
 
 def accuracies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, float], np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -43,9 +44,12 @@ def accuracies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, fl
     Of the confusion, a row is a true class, a column a predicted one. The mean class accuracy is over those
     classes that have videos.
     """
-    classes = scores.shape[1]
-    pairs = labels * classes + scores.argmax(dim=1)  # a number for each true class and predicted one
-    confusion = pairs.bincount(minlength=classes**2).reshape(classes, classes).numpy()
+    from sklearn.metrics import confusion_matrix  # here, as it takes two seconds to import
+
+    predictions = scores.argmax(dim=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A single label was found")  # of a data set of one class
+        confusion = confusion_matrix(labels.numpy(), predictions.numpy(), labels=np.arange(scores.shape[1]))
     videos = confusion.sum(axis=1)
     per_class = np.diag(confusion)[videos > 0] / videos[videos > 0]
     return {

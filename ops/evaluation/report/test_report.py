@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -170,7 +171,7 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
         "data": _matrix(tested),
         "pairs": pairs,
         "mistakes": [album.example(place) for place in surest_wrong[:SHOWN]],
-        "hits": [album.example(place) for place in surest_right[:SHOWN]],
+        "hits": [album.example(place) for place in _of_every_class(surest_right, outcomes.true)],
         "counts": {"videos": len(outcomes.paths), "wrong": len(wrong), "right": len(right)},
         "ece": 100 * bins.error,
         "charts": [_reliability_chart(bins), _histogram(bins), _coverage_chart(tested)],
@@ -180,6 +181,18 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
         "about_frames": tested.about_frames,
         "tables": [VIDEOS, CLASSES, "confusion_matrix.csv", *([MOTION] if tested.motion is not None else [])],
     }
+
+
+def _of_every_class(places: np.ndarray, true: Sequence[str]) -> list[int]:
+    """Of places in order the first so many, of no class more than it takes: one alone could fill the page."""
+    most = -(-SHOWN // max(1, len({true[place] for place in places})))
+    shown: list[int] = []
+    of_class: Counter[str] = Counter()
+    for place in places.tolist():
+        of_class[true[place]] += 1
+        if of_class[true[place]] <= most and len(shown) < SHOWN:
+            shown.append(place)
+    return shown
 
 
 def _cards(tested: Findings) -> list[tuple[str, str, str]]:

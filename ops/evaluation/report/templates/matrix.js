@@ -60,7 +60,7 @@
     context.font = `${LABEL}px system-ui, sans-serif`;
     const longest = Math.max(...shown.names.map((name) => context.measureText(name.slice(0, 60)).width));
     left = Math.ceil(Math.min(longest + 10, width * 0.32, 230));
-    top = Math.ceil(Math.min(longest + 10, 150));
+    top = Math.ceil(Math.min(longest + 10, 230));
     side = Math.min(width - left - 1, order.length * LARGEST);
     const ratio = window.devicePixelRatio || 1;
     for (const [extent, length] of [["width", left + side + 1], ["height", top + side + 1]]) {

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Pictures of pages, for the documents: `python tools/screenshots.py NAME=PAGE… --output DIR`.
+
+PAGE is an HTML file or an address. Each becomes `NAME.webp`, the top of it in a desktop's window in light colours, and
+`NAME_phone.webp`, in a phone's in dark ones. `scripts/screenshots.sh` makes the pages first, and then all pictures.
+
+Needs Playwright (requirements-dev.txt) and the system's Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
+
+from ops.errors import InputError, reported
+from ops.files import atomic_write, check_writable
+from ops.optional import need
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SETTLED = 1000  # milliseconds: until what moves at the start has come to rest
+
+
+class Window(NamedTuple):
+    """What a page is looked at in: added to the picture's name; pixels; light or dark."""
+
+    suffix: str
+    width: int
+    height: int
+    look: str
+
+
+WINDOWS = (Window("", 1200, 1500, "light"), Window("_phone", 390, 844, "dark"))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    pages = dict(pair_of(word) for word in args.pages)
+    outputs = [args.output / f"{name}{window.suffix}.webp" for name in pages for window in WINDOWS]
+    check_writable(outputs)
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        raise InputError("no browser to take pictures with: apt install chromium")
+    playwright = need("playwright.sync_api", "pictures of pages")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=FLAGS)
+        for name, address in pages.items():
+            for window in WINDOWS:
+                file = args.output / f"{name}{window.suffix}.webp"
+                save(file, picture(browser, address, window))
+                print(file)
+        browser.close()
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Take pictures of pages (see the head of this file).")
+    parser.add_argument("pages", nargs="+", metavar="NAME=PAGE", help="a name, and an HTML file or an address")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    return parser.parse_args(argv)
+
+
+def pair_of(word: str) -> tuple[str, str]:
+    """`NAME=PAGE` as name and address; InputError for what is neither a file nor an address."""
+    name, equals, page = word.partition("=")
+    if not (name and equals and page):
+        raise InputError(f"{word}: expected NAME=PAGE, as in report=report/quickstart/index.html")
+    if page.startswith(("http://", "https://")):
+        return name, page
+    if not Path(page).is_file():
+        raise InputError(f"{word}: there is no file {page}")
+    return name, Path(page).resolve().as_uri()
+
+
+def picture(browser: Any, address: str, window: Window) -> Image.Image:
+    """The top of a page, as it is once it has come to rest."""
+    size = {"width": window.width, "height": window.height}
+    context = browser.new_context(viewport=size, color_scheme=window.look)
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_timeout(SETTLED)
+    taken = page.screenshot()
+    context.close()
+    return Image.open(io.BytesIO(taken)).convert("RGB")
+
+
+def save(file: Path, image: Image.Image) -> None:
+    """As WebP: text stays sharp in a fifth of a PNG's bytes."""
+    with atomic_write(file) as opened:
+        image.save(opened, format="WEBP", quality=82, method=6)
+
+
+if __name__ == "__main__":
+    with reported():
+        main()

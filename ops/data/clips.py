@@ -89,7 +89,8 @@ class ClipOptions:
 class Sample:
     """One video made ready: clip uint8 `(V, T, C, H, W)`, its label, its place in the list.
 
-    Views are ordered crop by crop, and within a crop clip by clip. about: what else its reader tells of it.
+    Views are ordered crop by crop, and within a crop clip by clip. about: what else its reader tells of it; of a
+    training clip whether it is mirrored.
     """
 
     clip: torch.Tensor
@@ -212,25 +213,28 @@ class VideoClips(Clips):
 
     def _sample(self, group: torch.Tensor, order: torch.Tensor, rng: np.random.Generator, index: int) -> Sample:
         """Of the distinct frames, uint8 `(U, c, h, w)`."""
-        label = self.records[index].label
+        label, mirrored = self.records[index].label, None
         if self.mode == "train":
-            group, label = self._training_crop(group, label, rng)
+            group, label, mirrored = self._training_crop(group, label, rng)
         else:
             group = evaluation_crops(group, self.options, self.mode)
-        return Sample(assembled(group, order, self.options), label, index)
+        return Sample(assembled(group, order, self.options), label, index, mirrored)
 
-    def _training_crop(self, group: torch.Tensor, label: int, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
-        """One random crop, perhaps mirrored, `(1, U, c, H, W)`, and its label."""
+    def _training_crop(
+        self, group: torch.Tensor, label: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, int, bool]:
+        """One random crop, `(1, U, c, H, W)`, its label, and whether it is mirrored."""
         o = self.options
         height, width = group.shape[-2:]
         box = training_crop(height, width, o.input_size, o.kind.scales, rng)
         group = crop_and_resize(group, box, o.input_size)
         mirrored_label = o.mirror_labels[label] if o.mirror_labels else None
-        if rng.random() < 0.5 and mirrored_label is not None:
+        mirrored = rng.random() < 0.5 and mirrored_label is not None
+        if mirrored_label is not None and mirrored:
             group, label = o.kind.mirror(group), mirrored_label
         if o.randaugment:
             group = _augmented(group, seed=int(rng.integers(2**62)))
-        return group[None], label
+        return group[None], label, mirrored
 
 
 def evaluation_crops(group: torch.Tensor, options: ClipOptions, mode: ClipMode = "test") -> torch.Tensor:

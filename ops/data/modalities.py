@@ -37,11 +37,29 @@ def group_flow(pictures: torch.Tensor) -> torch.Tensor:
     return torch.cat(pictures.chunk(2), dim=1) if pairs else pictures[:, :2]
 
 
+def picture_frames(segments: torch.Tensor) -> torch.Tensor:
+    """Frames `(T, L, 3, H, W)`: the first of each segment."""
+    return segments[:, 0]
+
+
+def picture_flow(segments: torch.Tensor) -> torch.Tensor:
+    """Flow `(T, L, 2, H, W)`: the first of each segment, x as red, y as green; grey where nothing moves."""
+    first = segments[:, 0]
+    return torch.cat((first, torch.full_like(first[:, :1], 128)), dim=1)  # (T, 2, H, W) to (T, 3, H, W)
+
+
+def picture_differences(segments: torch.Tensor) -> torch.Tensor:
+    """Frames `(T, L, 3, H, W)` as the network sees them: each segment's first difference; grey where nothing moves."""
+    difference = segments[:, 1].int() - segments[:, 0].int()  # from -255 to 255
+    return ((difference + 256) // 2).clamp(0, 255).to(torch.uint8)
+
+
 @dataclass(frozen=True, slots=True)
 class Modality:
     """frames: how many consecutive stored frames make a segment. channels: of each. scales: of the training crops.
 
-    group: of decoded pictures (see `picture_names`), those of flow in pairs grey.
+    group: of decoded pictures (see `picture_names`), those of flow in pairs grey. picture: of a clip's segments, uint8
+    `(T, L, c, H, W)`, one for people to look at each, uint8 `(T, 3, H, W)`.
     """
 
     frames: int
@@ -49,10 +67,12 @@ class Modality:
     scales: tuple[float, ...]
     group: Callable[[torch.Tensor], torch.Tensor]
     mirror: Callable[[torch.Tensor], torch.Tensor]
+    picture: Callable[[torch.Tensor], torch.Tensor]
 
 
 MODALITIES = {
-    "RGB": Modality(1, 3, RGB_SCALES, group_frames, mirror),
-    "Flow": Modality(5, 2, MOTION_SCALES, group_flow, mirror_flow),
-    "RGBDiff": Modality(6, 3, MOTION_SCALES, group_frames, mirror),  # six frames have five differences
+    "RGB": Modality(1, 3, RGB_SCALES, group_frames, mirror, picture_frames),
+    "Flow": Modality(5, 2, MOTION_SCALES, group_flow, mirror_flow, picture_flow),
+    # Six frames have five differences.
+    "RGBDiff": Modality(6, 3, MOTION_SCALES, group_frames, mirror, picture_differences),
 }

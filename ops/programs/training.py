@@ -26,6 +26,7 @@ from ops.data.storages import listed, open_storage
 from ops.errors import InputError, explained
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
+from ops.programs.training_report import TrainingReport
 from ops.running import checkpoint as files
 from ops.running.distributed import DistributedContext, join_processes
 from ops.running.engine import Step, in_words, norms_in_words, train_one_epoch, validate
@@ -78,12 +79,14 @@ class Start:
 class Run:
     """A training run, after `epoch` epochs.
 
-    `about`: what a checkpoint says of it besides its state. `frozen_epochs`: for how long --follow_pretrain keeps the
-    backbone as it was loaded. `rows`: a line of the log's table for each epoch. `validated`: the last one has been.
+    `clips`: the training list's. `about`: what a checkpoint says of it besides its state. `frozen_epochs`: for how long
+    --follow_pretrain keeps the backbone as it was loaded. `rows`: a line of the log's table for each epoch.
+    `validated`: the last one has been.
     """
 
     folders: RunFolders
     network: TSN
+    clips: VideoClips
     batches: Loader
     val_batches: Loader | None
     precision: Precision
@@ -122,6 +125,7 @@ def train(
     # Nothing is replaced before all else has worked.
     context.by_main(lambda: folders.make_room(start.resumed, checkpoint_size(run)))
     log = context.by_main(lambda: RunLog(folders.log, said, after, rows))
+    report = TrainingReport(folders.log, run.clips, data.categories, args) if log is not None else None
     model = None
 
     for epoch in range(done, args.epochs):
@@ -135,8 +139,9 @@ def train(
             refuse_not_finite(run)
             save(run, context, files.LATEST)
         improved = validate_last(args, run, evaluated, context) if validation_is_due(args, run) else None
-        if log is not None:  # the main process
+        if log is not None and report is not None:  # the main process
             log.add(run.rows)  # before the last checkpoint, behind which no resumed run makes up for it
+            report.renew()
         if improved is not None:
             # The best first: a crash between the two must not leave a checkpoint that claims a better one.
             save(run, context, *[files.BEST] * improved, files.LATEST)
@@ -223,6 +228,7 @@ def prepare(
     run = Run(
         folders=folders,
         network=network,
+        clips=training_clips,
         batches=train_loader(training_clips, share, workers, args.seed, context.rank, context.world_size),
         val_batches=validation_loader(args, data, context) if args.eval_freq else None,
         precision=precision,

@@ -15,6 +15,7 @@ from ops.running.checkpoint import BEST, LATEST, Checkpoint
 from ops.running.runlog import TABLE
 
 KEEP_BOTH = "keep both (--suffix NAME or --store_name NAME)"
+LEFT = ("events.out.tfevents.*", "index.html", "clips/*.jpg")  # in a run's log, beside its table
 TIMEOUT = 120.0  # seconds for the lock of a machine that died, which a network file system keeps for a while
 
 
@@ -79,7 +80,7 @@ class RunFolders:
         goes_on = resumed is not None and resumed.training.get("name") == self.name
         if goes_on or not (self.log / TABLE).exists():
             return []
-        return [self.log / TABLE, *self.log.glob("events.out.tfevents.*")]
+        return [self.log / TABLE, *(file for left in LEFT for file in self.log.glob(left))]
 
     def how_to_go_on(self) -> str:
         """For a run that ends early."""

@@ -23,7 +23,7 @@ from ops.running.board import Board
 
 logger = logging.getLogger(__name__)
 
-TABLE = "log.csv"
+TABLE, OPTIONS, ENVIRONMENT = "log.csv", "options.json", "environment.json"
 
 # An epoch's line of the table: its number, the rate, the two passes' statistics (None: there was no validation).
 Row = dict[str, Any]
@@ -103,8 +103,8 @@ class RunLog:
         self.table = folder / TABLE
         first = rows[0]["epoch"] if rows else (after or 0) + 1
         self.earlier = self._read(first)
-        write_text(folder / "options.json", json.dumps(dict(options), indent=1) + "\n")
-        write_text(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+        write_text(folder / OPTIONS, json.dumps(dict(options), indent=1) + "\n")
+        write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=1) + "\n")
         self.board = Board(folder)
         if rows:
             self.add(rows)

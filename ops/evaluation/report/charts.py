@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 420, 260  # of a chart, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40  # margins
+LEFT, RIGHT, TOP, BOTTOM = 68, 12, 12, 40  # margins
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Chart:
 
     @property
     def x_ticks(self) -> list[tuple[float, str]]:
-        """Places and labels."""
-        return [(self.across(value), text) for value, text in _ticks(*self._ranges[0], 6)]
+        """Places and labels; whole numbers where all are, as epochs."""
+        whole = all(float(x).is_integer() for s in self.series for x, _ in s.points if math.isfinite(x))
+        return [(self.across(value), text) for value, text in _ticks(*self._ranges[0], 6, whole)]
 
     @property
     def y_ticks(self) -> list[tuple[float, str]]:
@@ -100,6 +101,7 @@ def _range_of(values: Sequence[float]) -> tuple[float, float]:
     return low - 0.04 * reach, high + 0.04 * reach
 
 
-def _ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    values = [v for v in MaxNLocator(most).tick_values(low, high) if low <= v <= high]
+def _ticks(low: float, high: float, most: int, whole: bool = False) -> list[tuple[float, str]]:
+    locator = MaxNLocator(most, integer=whole and high - low > 1)
+    values = [v for v in locator.tick_values(low, high) if low <= v <= high]
     return [(value, f"{value:.6g}") for value in values]

@@ -90,9 +90,15 @@ def _charts(run: LoggedRun) -> list[Chart]:
         if column == "skipped" and not any(y > 0 for one in series for _, y in one.points):
             continue
         note = "of mixed clips the larger share's label counts" if column == "top1" and _mixes(run) else ""
-        charts.append(Chart(title, "epoch", unit, series, note=note))
-    charts.insert(3, Chart("Learning rate", "epoch", "--lr", [Series("learning rate", run.curve("lr"))]))
+        charts.append(Chart(title, "epoch", unit, series, epochs_range([run]), note=note))
+    rate = [Series("learning rate", run.curve("lr"))]
+    charts.insert(3, Chart("Learning rate", "epoch", "learning rate", rate, epochs_range([run])))
     return charts
+
+
+def epochs_range(runs: Sequence[LoggedRun]) -> tuple[float, float]:
+    """From the start to a little after the last epoch of all runs."""
+    return 0, 1.04 * max([2, *(row["epoch"] for run in runs for row in run.rows)])
 
 
 def _mixes(run: LoggedRun) -> bool:

@@ -1,0 +1,100 @@
+"""Several trainings side by side: what each came to, and in what they differ."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ops.errors import InputError
+from ops.running.logged import LoggedRun, flat, read_run
+
+MARKS = string.ascii_uppercase[:16]  # more lines nobody tells apart
+# Options that say what a run is called, where it writes and how it was started: these always differ.
+NAMES = {
+    *("name", "store_name", "suffix", "root_log", "root_model", "overwrite", "resume", "start_epoch", "print_freq"),
+}
+UNKNOWN = "(not said)"
+
+
+def read_runs(paths: Sequence[Path]) -> list[LoggedRun]:
+    """At least two, all different. Raises InputError with every fault."""
+    if len(paths) < 2:
+        raise InputError(f"{paths[0]}: a run alone; its own page is index.html in its log folder. Name another run too")
+    if len(paths) > len(MARKS):
+        raise InputError(f"{len(paths)} runs: at most {len(MARKS)} can be told apart; name fewer")
+    runs, faults = [], []
+    for path in paths:
+        try:
+            runs.append(read_run(path))
+        except InputError as error:
+            faults.append(str(error))
+    seen: set[Path] = set()
+    for run in runs:
+        if run.folder.resolve() in seen:
+            faults.append(f"{run.folder}: named twice")
+        seen.add(run.folder.resolve())
+    if faults:
+        raise InputError("; ".join(faults))
+    return runs
+
+
+def differing(facts: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Those facts that are not alike in all, with each one's value."""
+    names = dict.fromkeys(name for of in facts for name in of)
+    values = {name: [of.get(name, UNKNOWN) for of in facts] for name in names}
+    return {name: each for name, each in values.items() if len(set(each)) > 1}
+
+
+def differing_options(runs: Sequence[LoggedRun]) -> dict[str, list[str]]:
+    """All that change what is learned or how fast."""
+    found = differing([flat(run.options) for run in runs])
+    return {name: values for name, values in found.items() if name not in NAMES}
+
+
+def differing_environment(runs: Sequence[LoggedRun]) -> dict[str, list[str]]:
+    """The machine, and the versions."""
+    return differing([flat(run.environment) for run in runs])
+
+
+def warnings(runs: Sequence[LoggedRun]) -> list[str]:
+    """Why the numbers are not comparable."""
+    options = differing_options(runs)
+    what = {"dataset": "of different data sets", "data.val": "validated on different videos"}
+    return [
+        f"The runs are {words}, so that their accuracies do not compare: {marked(options[name])}"
+        for name, words in what.items()
+        if name in options
+    ][:1]
+
+
+def marked(values: Sequence[str]) -> str:
+    """Each run's value on one line."""
+    return ", ".join(f"{mark} {value}" for mark, value in zip(MARKS, values, strict=False))
+
+
+def summary(run: LoggedRun) -> list[str]:
+    """Epochs, the last and the best top-1 with its epoch, hours: a run's cells in the table of runs."""
+    done, epochs = int(run.rows[-1]["epoch"]), run.options.get("epochs")
+    last, best = run.last, run.best
+    return [
+        f"{done} of {epochs}" if epochs else str(done),
+        f"{last['val_top1']:.2f}" if last else "",
+        f"{best['val_top1']:.2f}" if best else "",
+        f"{best['epoch']:.0f}" if best else "",
+        f"{run.hours[-1]:.2f}",
+    ]
+
+
+def in_words(runs: Sequence[LoggedRun]) -> list[str]:
+    """The comparison as lines of text."""
+    lines = []
+    for mark, run in zip(MARKS, runs, strict=False):
+        epochs, last, best, when, hours = summary(run)
+        top1 = f"top-1 {last} % last, {best} % best (epoch {when})" if best else "no validation"
+        lines.append(f"{mark}: {run.folder}: {epochs} epochs, {top1}, {hours} h")
+    lines += warnings(runs)
+    for title, found in (("options", differing_options(runs)), ("environment", differing_environment(runs))):
+        lines.append(f"{title} that differ{'s' * (title == 'environment')}:" + " none" * (not found))
+        lines += [f"  {name}: {marked(values)}" for name, values in found.items()]
+    return lines

@@ -6,11 +6,13 @@ where the second is better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 LEVEL = 0.05  # of the tests
+Counts = np.ndarray | int
 HALF_A_VIDEO = 0.5  # `c - b` is a whole number, which a normal distribution is not
 
 
@@ -77,14 +79,14 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> Paired:
     return Paired(len(first), int(first.sum()), int(second.sum()), only_first, only_second, p)
 
 
-def exact_p(b: np.ndarray | int, c: np.ndarray | int) -> np.ndarray:
+def exact_p(b: Counts, c: Counts) -> np.ndarray:
     """McNemar's: of b + c videos that differ, each falls to either side with probability one half; any shape."""
     from scipy.stats import binom
 
     return np.minimum(1.0, 2 * binom.cdf(np.minimum(b, c), np.add(b, c), 0.5))
 
 
-def score(b: np.ndarray | int, c: np.ndarray | int, videos: int, difference: float) -> np.ndarray:
+def score(b: Counts, c: Counts, videos: int, difference: float) -> np.ndarray:
     """How many standard deviations the difference that was found lies above a supposed one (from -1 to 1); any shape.
 
     Tango's score for paired proportions (Statistics in Medicine 17, 1998): the deviation is that of the likeliest
@@ -101,23 +103,39 @@ def score(b: np.ndarray | int, c: np.ndarray | int, videos: int, difference: flo
     return np.sign(found) * np.maximum(np.abs(found) - HALF_A_VIDEO, 0) / deviation
 
 
-def chances(videos: int, difference: float, differing: float, margin: float = 0.0) -> dict[str, float]:
-    """How probable the tests' answers are where two networks truly differ by `difference`, all from 0 to 1.
+def shown_better(b: Counts, c: Counts) -> np.ndarray:
+    """Whether McNemar's test finds one of the networks better; any shape."""
+    return exact_p(b, c) < LEVEL
 
-    differing: the share of the videos that one of them alone gets right. `better`: McNemar's test finds a difference;
-    `equivalent`: that at `margin` finds none so large; `covered`: the interval holds the true one. Summed over all
-    outcomes but those of a probability below 1e-9 together.
+
+def shown_equivalent(b: Counts, c: Counts, videos: int, margin: float) -> np.ndarray:
+    """Whether the networks are found to differ by less than `margin` (from 0 to 1); any shape."""
+    from scipy.stats import norm
+
+    nearer = np.minimum(score(b, c, videos, -margin), -score(b, c, videos, margin))
+    return nearer > norm.isf(LEVEL)
+
+
+def covered(b: Counts, c: Counts, videos: int, difference: float) -> np.ndarray:
+    """Whether the 95 % interval holds `difference`; any shape."""
+    from scipy.stats import norm
+
+    return np.abs(score(b, c, videos, difference)) <= norm.isf(LEVEL / 2)
+
+
+def chance(
+    answer: Callable[[np.ndarray, np.ndarray], np.ndarray], videos: int, difference: float, differing: float
+) -> float:
+    """How probable it is that `answer(b, c)` is true where two networks truly differ by `difference`, all from 0 to 1.
+
+    differing: the share of the videos that one of them alone gets right. Summed over all outcomes but those of a
+    probability below 1e-6 together.
     """
-    from scipy.stats import binom, norm
+    from scipy.stats import binom
 
     only_first, only_second = (differing - difference) / 2, (differing + difference) / 2
-    ranges = [np.arange(*binom.interval(1 - 1e-10, videos, p) + np.array([0, 1])) for p in (only_first, only_second)]
+    ranges = [np.arange(*binom.interval(1 - 1e-7, videos, p) + np.array([0, 1])) for p in (only_first, only_second)]
     b, c = np.meshgrid(*ranges, indexing="ij")  # all (b, c) that may be
-    weight = binom.pmf(b, videos, only_first) * binom.pmf(c, videos - b, only_second / (1 - only_first))
-    z, one_sided = float(norm.isf(LEVEL / 2)), float(norm.isf(LEVEL))
-    answers = {
-        "better": exact_p(b, c) < LEVEL,
-        "equivalent": np.minimum(score(b, c, videos, -margin), -score(b, c, videos, margin)) > one_sided,
-        "covered": np.abs(score(b, c, videos, difference)) <= z,
-    }
-    return {name: float(weight[answer].sum()) for name, answer in answers.items()}
+    weight = binom.pmf(ranges[0], videos, only_first)[:, None]
+    weight = weight * binom.pmf(c, videos - b, only_second / (1 - only_first))
+    return float(weight[answer(b, c)].sum())

@@ -60,12 +60,12 @@ def differing_environment(runs: Sequence[LoggedRun]) -> dict[str, list[str]]:
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     """Why the numbers are not comparable."""
     options = differing_options(runs)
-    what = {"dataset": "of different data sets", "data.val": "validated on different videos"}
-    return [
-        f"The runs are {words}, so that their accuracies do not compare: {marked(options[name])}"
-        for name, words in what.items()
-        if name in options
-    ][:1]
+    if "dataset" in options:
+        return [f"These are runs on different data sets, whose accuracies do not compare: {marked(options['dataset'])}"]
+    if "data.val" in options:
+        lists = marked(options["data.val"])
+        return [f"The validation lists differ; accuracies compare only if they name the same videos: {lists}"]
+    return []
 
 
 def marked(values: Sequence[str]) -> str:

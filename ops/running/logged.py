@@ -18,7 +18,7 @@ NEEDED = ("epoch", "lr", "train_loss", "train_top1")  # of the table's columns
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """rows: an epoch each, in order, its columns' numbers (NaN where there is none, as without a validation).
+    """rows: an epoch each, in order, the numbers of those columns that it has: without a validation not all.
 
     options, environment: empty where the folder does not tell.
     """
@@ -34,8 +34,8 @@ class LoggedRun:
         return str(self.options.get("name") or self.folder.resolve().name)
 
     def curve(self, column: str) -> list[tuple[float, float]]:
-        """`(epoch, value)` of each epoch; nothing if there is no such column or no number in it."""
-        points = [(row["epoch"], row.get(column, math.nan)) for row in self.rows]
+        """`(epoch, value)` of each epoch that has one; nothing if none is a finite number."""
+        points = [(row["epoch"], row[column]) for row in self.rows if column in row]
         return points if any(math.isfinite(value) for _, value in points) else []
 
     @property
@@ -91,9 +91,11 @@ def _rows(lines: list[list[str]]) -> list[dict[str, float]]:
         if len(line) != len(head):
             raise ValueError(f"line {number}: {len(line)} columns, expected {len(head)}")
         try:
-            row = {name: float(value) if value else math.nan for name, value in zip(head, line, strict=True)}
+            row = {name: float(value) for name, value in zip(head, line, strict=True) if value}
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
+        if lacking := [name for name in NEEDED if name not in row]:
+            raise ValueError(f"line {number}: no {', '.join(lacking)}")
         if not row["epoch"] > (rows[-1]["epoch"] if rows else 0) or not row["epoch"].is_integer():
             raise ValueError(f"line {number}: epoch {line[head.index('epoch')]} is out of order")
         rows.append(row)

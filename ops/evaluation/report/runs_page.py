@@ -44,7 +44,8 @@ def _charts(runs: Sequence[LoggedRun]) -> list[Chart]:
         if any(curves):
             charts.append(Chart(title, "epoch", unit, _series(curves), epochs_range(runs)))
     by_time = [
-        [(hour, row.get("val_top1", math.nan)) for hour, row in zip(run.hours, run.rows, strict=True)] for run in runs
+        [(hour, row["val_top1"]) for hour, row in zip(run.hours, run.rows, strict=True) if "val_top1" in row]
+        for run in runs
     ]
     if any(math.isfinite(y) for curve in by_time for _, y in curve):
         charts.insert(1, Chart("Top-1 in validation, by time", "hours", "%", _series(by_time)))

@@ -87,6 +87,8 @@ def _charts(run: LoggedRun) -> list[Chart]:
         pairs = (("training", "train", TRAIN), ("validation", "val", VAL))
         series = [Series(name, run.curve(f"{part}_{column}"), colour=colour) for name, part, colour in pairs]
         series = [one for one in series if one.points]
+        if not series:
+            continue
         if column == "skipped" and not any(y > 0 for one in series for _, y in one.points):
             continue
         note = "of mixed clips the larger share's label counts" if column == "top1" and _mixes(run) else ""

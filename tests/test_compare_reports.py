@@ -185,9 +185,8 @@ def test_the_page(pictured: Path, open_page: OpenPage) -> None:
     assert first.locator("td").last.inner_text() == "1"
     page.get_by_role("button", name="play").first.click()
     expect(page.locator(".player input").first).not_to_have_value("1")
-    for size in (WIDE, NARROW):
-        for look in ("light", "dark"):
-            page.set_viewport_size({"width": size[0], "height": size[1]})
-            page.emulate_media(color_scheme=look)
-            assert opened.fits() and not opened.faults(), (size, look)
+    for size, look in ((WIDE, "light"), (NARROW, "dark")):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.emulate_media(color_scheme=look)
+        assert opened.fits() and not opened.faults(), (size, look)
     assert not opened.requests_elsewhere("file:") and not opened.errors

@@ -180,13 +180,13 @@ def video_loader(
 
 def first_training_batch(dataset: VideoClips, size: int, seed: int) -> Batch:
     """The first `size` videos of the first epoch, the same on every process, however many there are."""
-    keys = islice(first_training_keys(dataset, size, seed), size)
+    keys = islice(EpochSampler(len(dataset), size, seed, shuffle=True), size)
     return _stacked([dataset.finish(dataset[key]) for key in keys])
 
 
-def first_training_keys(dataset: VideoClips, size: int, seed: int) -> Iterator[Key]:
-    """What to ask for the videos of the first epoch by, in its order; `size` of them at least."""
-    return iter(EpochSampler(len(dataset), size, seed, shuffle=True))
+def first_training_keys(dataset: VideoClips, seed: int) -> Iterator[Key]:
+    """What to ask for the videos of the first epoch by, in its order."""
+    return iter(EpochSampler(len(dataset), 1, seed, shuffle=True))
 
 
 def readable(items: Iterable[Item], policy: str) -> Iterator[Item]:

@@ -69,7 +69,7 @@ def chosen_clips(clips: VideoClips) -> list[Sample | Unreadable]:
 
     Nothing random is drawn that would change what the training draws.
     """
-    keys = first_training_keys(clips, min(CLIPS, len(clips)), clips.options.seed)
+    keys = first_training_keys(clips, clips.options.seed)
     chosen = [clips.finish(clips[key]) for key in islice(keys, CLIPS)]
     twins = clips.options.mirror_labels
     lacking = SWAPPED - sum(_is_swapped(clips, item) for item in chosen)

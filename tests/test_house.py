@@ -12,7 +12,7 @@ from programs import REPOSITORY, python, shell
 
 from opts import testing_options as read_testing_options
 from opts import training_options
-from tools import export, predict
+from tools import compare_reports, compare_runs, comparison_power, export, predict
 
 # Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
 # as itself, is open to all but archs, which takes nothing of ops.
@@ -33,6 +33,10 @@ ROOMS = {
     "ops.programs": {"archs", "ops"},
     "opts": {"ops.data.catalog"},
     "tools": {"archs", "ops", "opts"},
+}
+TOOLS = {  # whose documented commands are parsed
+    f"tools/{tool.__name__.rpartition('.')[2]}.py": tool
+    for tool in (compare_reports, compare_runs, comparison_power, export, predict)
 }
 ENTRY_POINTS = {"main", "test_models"}
 
@@ -98,6 +102,7 @@ def commands(path: Path) -> list[list[str]]:
     [
         ("README.md", 4),
         ("docs/usage.md", 4),
+        ("docs/comparing.md", 3),
         ("docs/recipes.md", 3),
         ("docs/data.md", 20),
         ("docs/export.md", 3),
@@ -120,8 +125,8 @@ def test_documented_commands_exist_and_parse(
             training_options(words[2:])
         if words[1] == "test_models.py":
             read_testing_options(words[2:])
-        if words[1] in ("tools/predict.py", "tools/export.py"):
-            {"predict": predict, "export": export}[Path(words[1]).stem].parse(words[2:])
+        if tool := TOOLS.get(words[1]):
+            tool.parse(words[2:])
 
 
 def test_no_placeholder_is_left() -> None:

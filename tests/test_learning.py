@@ -14,7 +14,7 @@ from torch import nn
 from ops.data.loader import Batch
 from ops.errors import InputError
 from ops.model.tsn import TSN, NetworkOptions, build_network, options_from_flags
-from ops.programs.training import scaled_rate
+from ops.programs.preparing import scaled_rate
 from ops.running.distributed import ALONE
 from ops.running.engine import Step, loss_of, train_one_epoch
 from ops.running.mixing import Mixing

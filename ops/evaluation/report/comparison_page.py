@@ -25,7 +25,7 @@ from ops.evaluation.report.strips import Strip, write_strip
 
 PAGE = "index.html"
 PICTURES = 24  # of the flips in either direction
-ROWS = 5000  # of the flips on the page; all are in the table beside it
+ROWS = 2000  # of the flips on the page; all are in the table beside it
 
 FramesOf = Callable[[str], np.ndarray]  # of a video's name, uint8 (n, H, W, 3); raises InputError where there are none
 

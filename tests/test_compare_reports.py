@@ -130,7 +130,7 @@ def test_bad_input(tmp_path: Path) -> None:
     (good / "index.html").write_text("the report of a test")
     for flags, words in (
         ([tmp_path / "empty"], "no videos.csv in it"),
-        ([nan], "no finite numbers"),
+        ([nan], "infinite or no numbers"),
         ([tmp_path / "nowhere"], "no such file"),
         ([good, "--margin", "0"], "--margin 0"),
         ([good, "--margin", "nan"], "--margin nan"),

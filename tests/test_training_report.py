@@ -132,11 +132,15 @@ def test_a_training_leaves_its_report_and_goes_on_without(demo: Path, caplog: py
     assert not (log / "good" / "clips" / "99.jpg").exists() and "1 of 1" in (log / "good" / PAGE).read_text()
 
 
-def test_a_full_disk_is_no_reason_to_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(OSError(28, "No space left on device"), "free some space"), (KeyError("a fault of ours"), "Traceback")],
+)
+def test_nothing_that_befalls_it_ends_the_training(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     clips = clips_of(tmp_path / "videos", [3, 3], (0, 1))
     log = logged(tmp_path / "run", {}, [10.0])
@@ -144,7 +148,7 @@ def test_a_full_disk_is_no_reason_to_end(
     before = (log / PAGE).read_text()
     monkeypatch.setattr(training_report, "write_training_page", full)
     report.renew()
-    assert "free some space" in caplog.text and (log / PAGE).read_text() == before
+    assert words in caplog.text and (log / PAGE).read_text() == before
 
 
 @pytest.fixture

@@ -28,24 +28,29 @@ TRIED = 32  # such videos, half of which are mirrored
 class TrainingReport:
     """The page of the run that logs to `folder`, of which it takes all but the sheet of `clips`, drawn once, here.
 
-    An extra: where it can't be written, that is said, and the training goes on.
+    An extra: where it can't be written, whatever the reason, that is said, and the training goes on.
     """
 
     def __init__(self, folder: Path, clips: VideoClips, categories: Sequence[str], args: argparse.Namespace) -> None:
         self.folder = folder
         try:
             self.sheet = Sheet(list(shown_clips(folder, clips, categories)), made(clips.options, args))
-        except (OSError, InputError) as error:
+        except Exception as error:
             self.sheet = Sheet(fault=f"The clips can't be shown: {_said(error)}")
-            logger.warning("%s: the report's training clips can't be written: %s", folder, _said(error))
+            self._warn("the report's training clips", error)
         self.renew()
 
     def renew(self) -> None:
         """The page as the log has it now."""
         try:
             write_training_page(read_run(self.folder, begun=False), self.sheet)
-        except (OSError, InputError) as error:
-            logger.warning("%s: the report of the training can't be written: %s", self.folder, _said(error))
+        except Exception as error:
+            self._warn("the report of the training", error)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        """With a traceback where it is a fault of the program."""
+        of_program = not isinstance(error, (OSError, InputError))
+        logger.warning("%s: %s can't be written: %s", self.folder, what, _said(error), exc_info=of_program)
 
 
 def shown_clips(folder: Path, clips: VideoClips, categories: Sequence[str]) -> Iterator[ShownClip]:
@@ -120,5 +125,5 @@ def made(options: ClipOptions, args: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _said(error: OSError | InputError) -> str:
+def _said(error: Exception) -> str:
     return in_words(error) if isinstance(error, OSError) else str(error)

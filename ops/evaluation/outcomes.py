@@ -101,8 +101,6 @@ def _of_scores(path: Path) -> Outcomes:
     predictions, categories = named_scores(path)
     if not predictions.labelled:
         raise InputError(f"{path}: its videos have no labels, and so none is right or wrong")
-    if not predictions.scores.isfinite().all():
-        raise InputError(f"{path}: scores that are infinite or no numbers, and so stand for no class: test again")
     return Outcomes.of(predictions, predictions.as_probabilities().scores, categories)
 
 

@@ -176,7 +176,7 @@ def test_the_page(pictured: Path, open_page: OpenPage) -> None:
     expect(page.locator(".player[data-frames]")).to_have_count(2)
     assert page.locator(".player img").first.evaluate("image => image.naturalWidth") > 0
     faults = page.locator(".player.missing").all_inner_texts()
-    assert len(faults) == 2 and any("val_videofolder.txt does not name it" in fault for fault in faults)
+    assert len(faults) == 2 and any("the list does not name it" in fault for fault in faults)
     assert any("video 1" in fault or "missing" in fault for fault in faults)
     page.get_by_label("flips with").fill("video 3")
     assert page.locator('[data-counts="all-flips"]').inner_text() == "1 of 4"

@@ -23,6 +23,8 @@ from programs import evaluate
 
 from ops.data import sampling
 from ops.data.clips import ClipOptions
+from ops.data.records import read_list
+from ops.data.showing import ShownVideos
 from ops.data.storages import FrameFolders
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
@@ -274,7 +276,7 @@ def test_a_test_leaves_its_report(demo: Path, network: Path, capsys: pytest.Capt
 def test_the_frames_that_the_network_saw(tmp_path: Path, modality: str, reverse: bool) -> None:
     (record,) = write_videos(tmp_path, [24])  # frame k is of the grey value 10·k
     options = ClipOptions(4, modality=modality, reverse_time=reverse)
-    found = reporting.seen_frames(record, FrameFolders(tmp_path), options)
+    found = ShownVideos([record], FrameFolders(tmp_path), options)(record.path)
     (firsts,) = sampling.test_clips(24, 4, options.frames_per_segment, "uniform")
     assert found.shape == (4, 48, 64, 3)
     assert (found[:, 9, 9, 0] // 10).tolist() == (firsts[::-1] if reverse else firsts)
@@ -285,13 +287,14 @@ def test_where_no_network_saw_pictures_they_are_the_data_sets(demo: Path) -> Non
         ["demo", "--weights=flow.pth", f"--root_dataset={demo / 'dataset'}", "--root_path=flow"]
     )
     flow: Any = SimpleNamespace(clips=SimpleNamespace(options=ClipOptions(8, modality="Flow")))
-    found = reporting.FramesOfVideos(args, [flow])
-    path = found.records[0].path
+    found, which = reporting.frames_of(args, [flow])
+    assert which.startswith("8 of each video")
+    path = read_list(demo / "dataset" / "demo" / "val_videofolder.txt", 12)[0].path
     assert found(path).shape[0] == 8 and np.array_equal(found(path), found(f"{path}.mp4"))  # by whichever name
-    with pytest.raises(InputError, match="not in the list"):
+    with pytest.raises(InputError, match="the list does not name it"):
         found("other")
     (demo / "dataset" / "demo" / "val_videofolder.txt").unlink()
-    without = reporting.FramesOfVideos(args, [flow])
+    without, _ = reporting.frames_of(args, [flow])
     with pytest.raises(InputError, match=r"val_videofolder\.txt"):
         without(path)
 

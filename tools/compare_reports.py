@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, compare, print, write."""
     start_logging()
     args = parse(argv)
-    from ops.data.showing import ListedVideos  # torch takes seconds
+    from ops.data.showing import ShownVideos  # torch takes seconds
     from ops.data.videofile import video_names
     from ops.evaluation.comparison import FLIPS, compare, in_words, write_flips
     from ops.evaluation.outcomes import read_outcomes
@@ -43,14 +43,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable([*([args.csv] if args.csv else []), *(args.html / name for name in (FLIPS, PAGE) if args.html)])
     videos = None
     if args.dataset:
-        videos = ListedVideos(resolve(args.dataset, args.root_dataset, val_list=args.test_list, storage=args.storage))
+        data = resolve(args.dataset, args.root_dataset, val_list=args.test_list, storage=args.storage)
+        videos = ShownVideos.of_list(data)
     compared = compare(read_outcomes(args.a), read_outcomes(args.b), video_names, args.common)
     print(*in_words(compared, args.margin), sep="\n")
     if args.csv:
         write_flips(args.csv, compared)
         print(f"flips: {args.csv}")
     if args.html:
-        write_comparison(args.html, compared, args.margin, videos.frames if videos else None)
+        write_comparison(args.html, compared, args.margin, videos)
         print(f"page: {args.html / PAGE}")
 
 

@@ -1,34 +1,56 @@
-"""Frames of a data set's videos for people to look at, found by what a video is known by wherever it comes from."""
+"""Frames of a list's videos for people to look at, found by what a video is known by wherever it comes from."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import torch
+
+from ops.data import sampling
 from ops.data.catalog import DataSource
+from ops.data.clips import ClipOptions
 from ops.data.decode import FrameError
-from ops.data.storages import listed, open_storage
+from ops.data.records import VideoRecord
+from ops.data.storages import Storage, listed, open_storage
 from ops.data.videofile import video_names
 from ops.errors import InputError
 
-FRAMES = 8  # of a video, spread over it
+FRAMES = 8  # of a video that no network has looked at
 
 
-class ListedVideos:
-    """The videos of the validation (or test) list of a data set of modality RGB. Raises InputError as `listed` does."""
+class ShownVideos:
+    """The frames of one clip of each video, whole, as it is played: of each segment the first.
 
-    def __init__(self, data: DataSource) -> None:
-        self.list = data.val_list
-        self.storage = open_storage(data)
-        self.records = listed(data, self.storage, data.val_list, unlabelled_too=True)
-        self.place = {name: n for n, name in enumerate(video_names([record.path for record in self.records]))}
+    The clip is that in the middle of the segments. options: of a network's clips.
+    """
 
-    def frames(self, name: str) -> np.ndarray:
-        """At most eight frames, uint8 `(n, H, W, 3)`. Raises InputError, in plain words, if there are none."""
-        if name not in self.place:
-            raise InputError(f"{self.list.name} does not name it")
-        record = self.records[self.place[name]]
-        numbers = np.unique(np.linspace(1, record.num_frames, FRAMES).round().astype(int))
+    def __init__(self, records: Sequence[VideoRecord], storage: Storage, options: ClipOptions) -> None:
+        self.records = records
+        self.storage = storage
+        self.options = options
+        self.place = {name: n for n, name in enumerate(video_names([record.path for record in records]))}
+
+    @classmethod
+    def of_list(cls, data: DataSource, decoder: str = "auto", reverse_time: bool = False) -> ShownVideos:
+        """Those of the validation (or test) list of a data set of modality RGB. Raises InputError as `listed` does."""
+        storage = open_storage(data, decoder)
+        records = listed(data, storage, data.val_list, unlabelled_too=True)
+        return cls(records, storage, ClipOptions(FRAMES, reverse_time=reverse_time))
+
+    def __call__(self, path: str) -> np.ndarray:
+        """uint8 `(T, H, W, 3)` of the video at a path, by its name without the ending of a video file.
+
+        Raises InputError, in plain words, if there are none.
+        """
+        place = self.place.get(video_names([path])[0])
+        if place is None:
+            raise InputError("the list does not name it (any more)")
+        record, o = self.records[place], self.options
+        (firsts,) = sampling.test_clips(record.num_frames, o.segments, o.frames_per_segment, "uniform")
+        numbers, order = np.unique(firsts[::-1] if o.reverse_time else firsts, return_inverse=True)
         try:
-            return self.storage.read(record, numbers.tolist()).permute(0, 2, 3, 1).numpy()  # (n, c, H, W)
+            frames = self.storage.read(record, numbers.tolist())  # (n, 3, H, W)
         except FrameError as error:
             raise InputError(self.storage.reason(record, error)) from error
+        return frames[torch.from_numpy(order)].permute(0, 2, 3, 1).numpy()

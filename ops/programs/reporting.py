@@ -6,26 +6,22 @@ import argparse
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ops.data import sampling
 from ops.data.catalog import resolve
-from ops.data.clips import ClipOptions
-from ops.data.decode import FrameError
 from ops.data.fingerprint import MEANINGS
-from ops.data.records import Records, VideoRecord
-from ops.data.storages import Storage, listed, open_storage
-from ops.data.videofile import video_names
+from ops.data.showing import FRAMES, ShownVideos
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.motion import Motion
 from ops.evaluation.outcomes import Outcomes
 from ops.evaluation.report.strips import MOST_FRAMES
-from ops.evaluation.report.test_report import Findings, write_report
+from ops.evaluation.report.test_report import Findings, Frames, write_report
 from ops.names import PROTOCOLS
 from ops.programs.member import Member, chosen
 from ops.recognition.contract import SAMPLINGS, Views
@@ -51,7 +47,7 @@ def report(
     """Writes the report of a test with the result `whole`; returns its page."""
     networks = " and ".join(dict.fromkeys(member.contract.network for member in members if member.contract))
     reasons = {path: why for member in reversed(members) for path, why in member.reasons.items()}
-    frames = FramesOfVideos(args, members)
+    frames, about_frames = frames_of(args, members)
     tested = Findings(
         title=f"Test on {args.dataset}: {networks or 'saved scores'}",
         outcomes=Outcomes.of(together, probabilities, categories),
@@ -63,67 +59,35 @@ def report(
         facts=_facts(args, members, views, whole),
         left_out={path: reasons.get(path, "") for path in together.left_out},
         motion=motion,
-        about_frames=frames.about,
+        about_frames=about_frames,
     )
     write_report(Path(args.report), tested, frames)
     return Path(args.report) / "index.html"
 
 
-class FramesOfVideos:
-    """The frames that the first network of pictures saw of a video, each whole; without one, those of the data set.
-
-    Called with a video's path it returns uint8 (n, H, W, 3); raises InputError where it cannot be read (any more).
-    """
-
-    def __init__(self, args: argparse.Namespace, members: Sequence[Member]) -> None:
-        self.fault: InputError | None = None
-        clips = next((m.clips for m in members if m.clips and m.clips.options.modality != "Flow"), None)
-        if clips is not None:
-            self.records, self.storage, self.options = clips.records, clips.storage, clips.options
-            segments = self.options.segments
-            few = f", {MOST_FRAMES} of them" if segments > MOST_FRAMES else ""
-            which = f"the middle of each of the network's {segments} segments{few}"
-        else:
-            self.options = ClipOptions(MOST_FRAMES, reverse_time=args.reverse_time)
-            which = f"{MOST_FRAMES}, spread over the video"
-            try:
-                self.records, self.storage = _pictures(args, flow=any(member.clips for member in members))
-            except InputError as error:
-                self.records, self.fault = [], error
-        self.about = f"{which}, whole{', played backwards' * self.options.reverse_time}"
-        paths = [record.path for record in self.records]
-        self.places = {name: place for place, name in enumerate(video_names(paths))} | {
-            path: place for place, path in enumerate(paths)
-        }
-
-    def __call__(self, path: str) -> np.ndarray:
-        """See the class."""
-        if self.fault:
-            raise self.fault
-        place = self.places.get(path, self.places.get(video_names([path])[0]))
-        if place is None:
-            raise InputError("not in the list of videos any more")
-        record = self.records[place]
-        try:
-            return seen_frames(record, self.storage, self.options)
-        except FrameError as error:
-            raise InputError(self.storage.reason(record, error)) from error
-
-
-def seen_frames(record: VideoRecord, storage: Storage, options: ClipOptions) -> np.ndarray:
-    """The first frame of each segment of a video's middle clip, whole, as it is played: uint8 (T, H, W, 3)."""
-    kind, count = options.frames_per_segment, record.num_frames
-    (firsts,) = sampling.test_clips(count, options.segments, kind, "uniform")
-    numbers, order = np.unique(firsts[::-1] if options.reverse_time else firsts, return_inverse=True)
-    return storage.read(record, numbers.tolist())[torch.from_numpy(order)].permute(0, 2, 3, 1).numpy()
-
-
-def _pictures(args: argparse.Namespace, flow: bool) -> tuple[Records, Storage]:
-    """The data set's pictures where no network saw any. Flow's lists and folder are not theirs."""
+def frames_of(args: argparse.Namespace, members: Sequence[Member]) -> tuple[Frames, str]:
+    """The frames that the first network of pictures saw of a video; without one, those of the data set. And which."""
+    clips = next((m.clips for m in members if m.clips and m.clips.options.modality != "Flow"), None)
+    backwards = ", backwards" if args.reverse_time else ""
+    if clips is not None:
+        shown = ShownVideos(clips.records, clips.storage, clips.options)
+        which = f"the middle of each of the network's {clips.options.segments} segments"
+        return shown, f"{which}, whole{backwards}" + f" ({MOST_FRAMES} of them)" * (
+            clips.options.segments > MOST_FRAMES
+        )
+    which = f"{FRAMES} of each video, spread evenly{backwards}"
+    flow = any(member.clips for member in members)  # whose list and folder are not those of pictures
     given, root = (None, None) if flow else (chosen(args.test_list, 0), args.root_path)
-    data = resolve(args.dataset, args.root_dataset, None, given, root, "RGB", args.storage)
-    storage = open_storage(data, args.decoder)
-    return listed(data, storage, data.val_list, unlabelled_too=True), storage
+    try:
+        data = resolve(args.dataset, args.root_dataset, None, given, root, "RGB", args.storage)
+        return ShownVideos.of_list(data, args.decoder, args.reverse_time), which
+    except InputError as error:
+        return partial(_none, error), which
+
+
+def _none(error: InputError, _: str) -> np.ndarray:
+    """There are no frames of any video, and the error says why."""
+    raise error
 
 
 def _facts(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +32,31 @@ def render(timeline: Timeline, video: Path, file: Path) -> None:
     millisecond. A damaged video ends before the damage. Raises InputError for the ending of another container.
     """
     check_format(file)
+    frames = iter(TimedFrames(video, timing := Timing.of(video)))
+    first = next(frames)
+    upright = Upright()
+    shown = ((time, drawn(even(upright(frame)), timeline, time)) for time, frame in chain([first], frames))
+    write_pictures(file, shown, timing.period, Fraction(first[1].time_base or Fraction(1, 1000)))
+
+
+def write_pictures(
+    file: Path, shown: Iterable[tuple[float, np.ndarray]], period: float, unit: Fraction = Fraction(1, 1000)
+) -> None:
+    """Pictures `(H, W, 3)` uint8 of one size, each with its time in seconds, as a video that ends in one of FORMATS.
+
+    period: seconds from one to the next on the average; unit: of the times in the file, in seconds. H.264 where this
+    FFmpeg has an encoder for it, else MPEG-4 part 2, which may have a coarser unit.
+    """
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    frames = TimedFrames(video, timing := Timing.of(video))
+    unit = _unit(unit, codec)
     with atomic_write(file) as written, av.open(written, "w", format=FORMATS[file.suffix.lower()]) as container:
-        stream, upright, unit = None, Upright(), Fraction(1, 1000)
-        for time, frame in frames:
-            picture = even(upright(frame))
-            if stream is None:
-                unit = _unit(frame, codec)
-                stream = _stream(container, codec, unit, picture, timing.period)
-            shown = av.VideoFrame.from_ndarray(drawn(picture, timeline, time), "rgb24")
-            shown.pts, shown.time_base = round(time / unit), unit
-            container.mux(stream.encode(shown))
+        stream = None
+        for time, picture in shown:
+            picture = even(picture)
+            stream = stream or _stream(container, codec, unit, picture, period)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+            frame.pts, frame.time_base = round(time / unit), unit
+            container.mux(stream.encode(frame))
         if stream is not None:
             container.mux(stream.encode())
 
@@ -79,9 +94,8 @@ def _strip(name: str, percent: int, width: int, height: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _unit(frame: Any, codec: str) -> Fraction:
-    """Of the times in the file: the source's, so that they are the same, where the codec has that."""
-    unit = Fraction(frame.time_base or Fraction(1, 1000))
+def _unit(unit: Fraction, codec: str) -> Fraction:
+    """Of the times in the file: the given one, so that they are the same, where the codec has that."""
     return unit if codec != "mpeg4" or (unit.denominator <= FINEST and unit.numerator == 1) else Fraction(1, 1000)
 
 

@@ -52,15 +52,21 @@ class Opened:
 OpenPage = Callable[..., Opened]
 
 
+def program() -> str:
+    """Where the browser is; skips, saying how to get it, where there is none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no browser: apt install chromium (or another system's Chromium or Chrome)")
+    return found
+
+
 @contextmanager
 def started() -> Iterator[Any]:
-    """The browser; skips, saying how to get it, where there is none."""
+    """The browser (see `program`)."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("no browser: apt install chromium (or another system's Chromium or Chrome)")
+    executable = program()
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=FLAGS)
+        browser = running.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Pictures of pages, for the documents: `python tools/screenshots.py NAME=PAGE… --output DIR`.
 
-PAGE is an HTML file or an address. Each becomes `NAME.webp`, the top of it in a desktop's window in light colours, and
+PAGE is an HTML file, or an address, at which a server may still be starting. Each becomes two pictures, after a click on
+the buttons that --click names: `NAME.webp`, the top of the page in a desktop's window in light colours, and
 `NAME_phone.webp`, in a phone's in dark ones. `scripts/screenshots.sh` makes the pages first, and then all pictures.
 
 Needs Playwright (requirements-dev.txt) and the system's Chromium.
@@ -13,6 +14,7 @@ import argparse
 import io
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,7 @@ from ops.optional import need
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SETTLED = 1000  # milliseconds: until what moves at the start has come to rest
+STARTING = 90  # seconds that a server has to start
 
 
 class Window(NamedTuple):
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, address in pages.items():
             for window in WINDOWS:
                 file = args.output / f"{name}{window.suffix}.webp"
-                save(file, picture(browser, address, window))
+                save(file, picture(browser, address, window, args.click, args.wait))
                 print(file)
         browser.close()
 
@@ -66,6 +68,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Take pictures of pages (see the head of this file).")
     parser.add_argument("pages", nargs="+", metavar="NAME=PAGE", help="a name, and an HTML file or an address")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--click", nargs="+", default=[], metavar="BUTTON", help="click these first, one by one")
+    wait = "after the page is loaded, and after each click (1)"
+    parser.add_argument("--wait", type=float, default=1, metavar="SECONDS", help=wait)
     return parser.parse_args(argv)
 
 
@@ -81,16 +86,32 @@ def pair_of(word: str) -> tuple[str, str]:
     return name, Path(page).resolve().as_uri()
 
 
-def picture(browser: Any, address: str, window: Window) -> Image.Image:
+def picture(browser: Any, address: str, window: Window, click: Sequence[str], wait: float) -> Image.Image:
     """The top of a page, as it is once it has come to rest."""
     size = {"width": window.width, "height": window.height}
     context = browser.new_context(viewport=size, color_scheme=window.look)
     page = context.new_page()
-    page.goto(address)
-    page.wait_for_timeout(SETTLED)
+    opened(page, address)
+    page.wait_for_timeout(1000 * wait)
+    for name in click:
+        page.get_by_role("button", name=name).click()
+        page.wait_for_timeout(1000 * wait)
     taken = page.screenshot()
     context.close()
     return Image.open(io.BytesIO(taken)).convert("RGB")
+
+
+def opened(page: Any, address: str) -> None:
+    """Goes to the address, once there is somebody to answer. InputError if nobody does."""
+    end = time.monotonic() + STARTING
+    while True:
+        try:
+            page.goto(address)
+            return
+        except Exception as error:  # Playwright's own kind
+            if "ERR_CONNECTION_REFUSED" not in str(error) or time.monotonic() > end:
+                raise InputError(f"{address}: can't be opened ({str(error).splitlines()[0]})") from error
+            time.sleep(1)
 
 
 def save(file: Path, image: Image.Image) -> None:

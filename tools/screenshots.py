@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pictures of pages, for the documents: `python tools/screenshots.py NAME=PAGE… --output DIR`.
 
-PAGE is an HTML file, or an address, at which a server may still be starting. Each becomes two pictures, after a click on
-the buttons that --click names: `NAME.webp`, the top of the page in a desktop's window in light colours, and
+PAGE is an HTML file, or an address at which a server may still be starting. Each becomes two pictures, once the buttons
+that --click names have been clicked: `NAME.webp`, the top of the page in a desktop's window in light colours, and
 `NAME_phone.webp`, in a phone's in dark ones. `scripts/screenshots.sh` makes the pages first, and then all pictures.
 
 Needs Playwright (requirements-dev.txt) and the system's Chromium.
@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from PIL import Image
 
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=program, args=FLAGS)
         for name, address in pages.items():
+            if not address.startswith("file:"):
+                wait_for(address)
             for window in WINDOWS:
                 file = args.output / f"{name}{window.suffix}.webp"
                 save(file, picture(browser, address, window, args.click, args.wait))
@@ -91,7 +95,7 @@ def picture(browser: Any, address: str, window: Window, click: Sequence[str], wa
     size = {"width": window.width, "height": window.height}
     context = browser.new_context(viewport=size, color_scheme=window.look)
     page = context.new_page()
-    opened(page, address)
+    page.goto(address)
     page.wait_for_timeout(1000 * wait)
     for name in click:
         page.get_by_role("button", name=name).click()
@@ -101,16 +105,17 @@ def picture(browser: Any, address: str, window: Window, click: Sequence[str], wa
     return Image.open(io.BytesIO(taken)).convert("RGB")
 
 
-def opened(page: Any, address: str) -> None:
-    """Goes to the address, once there is somebody to answer. InputError if nobody does."""
+def wait_for(address: str) -> None:
+    """Returns once a server answers at the address. InputError if none does."""
+    where = urlsplit(address)
     end = time.monotonic() + STARTING
     while True:
         try:
-            page.goto(address)
-            return
-        except Exception as error:  # Playwright's own kind
-            if "ERR_CONNECTION_REFUSED" not in str(error) or time.monotonic() > end:
-                raise InputError(f"{address}: can't be opened ({str(error).splitlines()[0]})") from error
+            with socket.create_connection((where.hostname, where.port or 80), timeout=STARTING):
+                return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise InputError(f"{address}: nobody answers there ({error})") from error
             time.sleep(1)
 
 

@@ -15,7 +15,6 @@ Legend: `T` segments, `C` channels, `H W` pixels of the network's input, `h w` c
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from ops.data.sampling import segment_frames, test_clips
 from ops.errors import InputError, did_you_mean
 from ops.explaining.boxes import Box, Boxes, boxes_beside
 from ops.explaining.foreground import BlockMaps, foreground_maps
-from ops.explaining.methods import DEFAULT, METHODS, ClipScores, Subject, method_named
-from ops.explaining.trust import SEED, Trust, enlarged, judged
+from ops.explaining.methods import DEFAULT, METHODS, ClipScores, Subject, enlarged, method_named
+from ops.explaining.trust import SEED, Trust, judged
 from ops.model.tsn import TSN, build_network
 from ops.recognition.contract import Contract, Views
 from ops.recognition.sources import Seen, SourceClips, as_source
@@ -70,7 +69,6 @@ class Explainer:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.options = contract.clip_options(Views())
-        self._untrained: TSN | None = None
         self._alone = threading.Lock()  # methods hang hooks on the network
 
     @classmethod
@@ -161,16 +159,13 @@ class Explainer:
         return segment_frames(firsts, 1, frames)
 
     def _trust(self, found: Explanation, heat: torch.Tensor, subject: Subject) -> Trust:
-        if self._untrained is None:
-            self._untrained = untrained(self.network)
-        other = seeded(METHODS[found.method].maps, replace(subject, network=self._untrained))
-        T, side = heat.shape[:2]
+        other = seeded(METHODS[found.method].maps, replace(subject, network=untrained(self.network, subject.clip)))
         return judged(
             heat,
             found.cell,
             subject.clip,
             lambda clips: self.probabilities(clips)[:, subject.label],
-            normalised(other, T, side),
+            normalised(other, *heat.shape[:2]),
             found.boxes,
         )
 
@@ -196,14 +191,21 @@ def seeded(maps: Any, subject: Subject) -> torch.Tensor:
     return found
 
 
-def untrained(network: TSN) -> TSN:
-    """The same network with weights as it starts with when nothing is loaded, drawn the same each time."""
+def untrained(network: TSN, clip: torch.Tensor) -> TSN:
+    """The same network with random weights, the same each time.
+
+    Its BatchNorms have the statistics of the clip `(T, C, H, W)`: without, signals fade on their way through so many
+    random layers, and a map of noise would be easy to differ from.
+    """
+    options = replace(network.options, fex_init="plain") if network.options.has_fex else network.options
     with torch.random.fork_rng([]):
         torch.random.default_generator.manual_seed(SEED)
-        fresh = build_network(network.options)
-    return fresh.to(next(network.parameters()).device).eval().requires_grad_(False)
-
-
-def overall(found: Sequence[Explanation]) -> int:
-    """How many of the maps passed all their checks."""
-    return sum(each.trust is not None and each.trust.passed for each in found)
+        fresh = build_network(options)
+    fresh = fresh.to(clip.device).eval().requires_grad_(False)
+    norms = [m for m in fresh.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        fresh(clip[None])
+    return fresh.eval()

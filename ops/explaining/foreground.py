@@ -38,9 +38,13 @@ class Segregation:
 
 @dataclass(frozen=True)
 class BlockMaps:
-    """A FEX block's, by the name of the layer that it stands before; enhancement: of a stage's first block."""
+    """A FEX block's, by the name of the layer that it stands before.
+
+    first: of its stage; then there is FE, but of the released form (see `foreground_maps`).
+    """
 
     name: str
+    first: bool
     segregation: Segregation
     enhancement: Enhancement | None = None
 
@@ -82,10 +86,11 @@ def segregation(module: SceneSegregation, x: torch.Tensor) -> Segregation:
 
 def _maps(name: str, block: FEX | ReleasedFEX, x: torch.Tensor) -> BlockMaps:
     if isinstance(block, ReleasedFEX):
-        return BlockMaps(name, segregation(block.segregation, block.enhancement(x) if block.enhance else x))
+        enhanced = block.enhancement(x) if block.enhance else x
+        return BlockMaps(name, block.enhance, segregation(block.segregation, enhanced))
     found = None if block.enhancement is None else enhancement(block.enhancement, x)
     enhanced = x if found is None else x * found.attention[:, :, None, None]
-    return BlockMaps(name, segregation(block.segregation, enhanced), found)
+    return BlockMaps(name, found is not None, segregation(block.segregation, enhanced), found)
 
 
 @contextmanager

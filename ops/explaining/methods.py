@@ -15,6 +15,8 @@ from types import ModuleType
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torchvision.transforms.functional import gaussian_blur
 
 from ops.errors import InputError, did_you_mean
 from ops.explaining.foreground import energy, foreground_maps
@@ -23,6 +25,8 @@ from ops.model.tsn import TSN
 from ops.optional import need
 
 FINE = 1 / 8  # cells of a map a pixel, at least, where a method wants a finer one than the last
+CELLS = 16  # a side, of maps whose pixels are added up
+BLUR = 1 / 8  # deviation of what stands for a frame with nothing to see, as a share of its side
 WINDOW = 4  # of occlusion: a window's side is this part of the frame's; it moves by half of it
 STEPS = 16  # of integrated gradients
 DRAWS = 8  # of smoothed gradients
@@ -53,13 +57,22 @@ class Subject:
 
     @cached_property
     def scores(self) -> ClipScores:
+        """The network as captum calls it."""
         return ClipScores(self.network)
+
+    def log_probabilities(self, clips: torch.Tensor) -> torch.Tensor:
+        """Of clips `(N, T, C, H, W)`: `(N, K)`."""
+        return self.scores(clips).log_softmax(dim=1)
 
     @cached_property
     def inputs(self) -> torch.Tensor:
         """What the first layer sees, `(1, T, C, H, W)`."""
-        with torch.no_grad():
-            return self.network.input_stage(self.clip)[None]
+        return self.seen(self.clip)
+
+    @torch.no_grad()
+    def seen(self, clip: torch.Tensor) -> torch.Tensor:
+        """A clip `(T, C, H, W)` uint8 as the first layer sees it, `(1, T, C', H, W)`."""
+        return self.network.input_stage(clip)[None]
 
     @cached_property
     def layers(self) -> list[FeatureMap]:
@@ -98,12 +111,25 @@ def hires_cam(subject: Subject, layer: FeatureMap) -> torch.Tensor:
     return product.attribute(_wants_gradients(subject.inputs), subject.label).sum(dim=1).relu()
 
 
-def integrated_gradients(subject: Subject) -> torch.Tensor:
-    """Sundararajan et al. 2017, from each frame's mean colour; the size of it, for or against the class."""
-    start = subject.inputs.mean(dim=(3, 4), keepdim=True).expand_as(subject.inputs)
-    method = _captum().IntegratedGradients(subject.scores)
+def integrated(subject: Subject, start: torch.Tensor) -> torch.Tensor:
+    """Integrated gradients (Sundararajan et al. 2017) from the clip `start` `(T, C, H, W)` to the subject's.
+
+    What each pixel adds to the logarithm of the class's probability on that way, added up in cells, so that what speaks
+    for the class and what speaks against it cancel where both come from one place; what is left for the class is shown.
+    """
+    method = _captum().IntegratedGradients(subject.log_probabilities)
     found = method.attribute(subject.inputs, start, subject.label, n_steps=STEPS, internal_batch_size=1)
-    return found[0].sum(dim=1).abs().float()
+    return functional.adaptive_avg_pool2d(found[0].sum(dim=1).float(), CELLS).relu()  # (T, H, W) to (T, h, w)
+
+
+def from_blurred(subject: Subject) -> torch.Tensor:
+    """Integrated gradients from the blurred clip."""
+    return integrated(subject, subject.seen(blurred(subject.clip)))
+
+
+def from_frozen(subject: Subject) -> torch.Tensor:
+    """Integrated gradients from the clip's mean frame, at rest: what the movement adds."""
+    return integrated(subject, subject.inputs.mean(dim=1, keepdim=True).expand_as(subject.inputs))
 
 
 def smooth_gradients(subject: Subject) -> torch.Tensor:
@@ -151,13 +177,27 @@ METHODS = {
     "gradcam_fine": Method("Grad-CAM of a finer map", lambda subject: grad_cam(subject, subject.finer)),
     "hirescam": Method("HiRes-CAM of the last map", lambda subject: hires_cam(subject, subject.layers[-1])),
     "hirescam_fine": Method("HiRes-CAM of a finer map", lambda subject: hires_cam(subject, subject.finer)),
-    "integrated": Method("integrated gradients", integrated_gradients),
+    "integrated": Method("integrated gradients from a blurred clip", from_blurred),
+    "motion": Method("integrated gradients from a frozen clip", from_frozen),
     "smoothgrad": Method("smoothed squared gradients", smooth_gradients),
     "occlusion": Method("occlusion, a window of a frame at a time", occlusion),
     "foreground": Method("FEX's own foreground", own_foreground, own=True, by_class=False),
     "differences": Method("differences of frames", frame_differences, by_class=False),
 }
-DEFAULT = "hirescam_fine"
+DEFAULT = "integrated"
+
+
+def blurred(clip: torch.Tensor) -> torch.Tensor:
+    """What stands for nothing to see: each frame of `(T, C, H, W)` without its details."""
+    side = clip.shape[-1]
+    deviation = max(1.0, BLUR * side)
+    width = min(2 * round(2 * deviation) + 1, 2 * (side // 2) - 1)
+    return gaussian_blur(clip, [width, width], [deviation, deviation])
+
+
+def enlarged(maps: torch.Tensor, side: int) -> torch.Tensor:
+    """`(T, h, w)` to `(T, side, side)`, bilinear."""
+    return functional.interpolate(maps[:, None].float(), (side, side), mode="bilinear")[:, 0]
 
 
 def method_named(name: str) -> Method:

@@ -17,18 +17,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchvision.transforms.functional import gaussian_blur
 
 from ops.explaining.boxes import Box, inside
+from ops.explaining.methods import blurred, enlarged
 
 # What each check asks for. All must hold, or the map is not to be trusted.
 MOST_ALIKE = 0.3  # rank correlation with the map of the same network with random weights
 LEAST_POINTED = 0.75  # of the frames with an object, those whose hottest place is in a box grown by half a cell
 LEAST_PROBABILITY = 0.1  # of the class, for curves to fall or rise: below it they say nothing
 
-SHARES = 11  # points of a curve: 0, 0.1, …, 1 of the pixels blanked
+SHARES = (np.arange(13) / 12) ** 2  # of the pixels that are blanked: close together where little is, and most happens
 RANDOM_MAPS = 3
-BLUR = 1 / 8  # deviation of what blanks a frame, as a share of its side
 SEED = 0
 
 Scores = Callable[[torch.Tensor], torch.Tensor]  # clips uint8 (N, T, C, H, W) to a class's probability (N,)
@@ -116,26 +115,17 @@ def judged(
 
 
 def area(curve: np.ndarray) -> float:
-    """Under a curve over 0 to 1."""
-    return float((curve[1:] + curve[:-1]).mean() / 2)
+    """Under a curve over `SHARES`, 0 to 1."""
+    return float((np.diff(SHARES) * (curve[1:] + curve[:-1]) / 2).sum())
 
 
 def blanked(heat: torch.Tensor, clip: torch.Tensor, scores: Scores) -> Curves:
     """Blurs the clip away, hottest pixels of all frames first, and brings it back in the same order."""
     blank = blurred(clip)
     rank = hotter_share(heat).to(clip.device)[:, None]  # (T, 1, H, W)
-    shares = [k / (SHARES - 1) for k in range(SHARES)]
-    removed = torch.stack([torch.where(rank < share, blank, clip) for share in shares])
-    returned = torch.stack([torch.where(rank < share, clip, blank) for share in shares])
-    found = scores(torch.cat((removed, returned))).double().cpu().numpy()
-    return Curves(found[:SHARES], found[SHARES:])
-
-
-def blurred(clip: torch.Tensor) -> torch.Tensor:
-    """What stands for nothing: each frame without its details."""
-    deviation = max(1.0, BLUR * clip.shape[-1])
-    width = min(2 * round(2 * deviation) + 1, 2 * clip.shape[-1] - 1)
-    return gaussian_blur(clip, [width, width], [deviation, deviation])
+    removed = torch.stack([torch.where(rank < share, blank, clip) for share in SHARES.tolist()])
+    returned = torch.stack([torch.where(rank < share, clip, blank) for share in SHARES.tolist()])
+    return Curves(*(scores(clips).double().cpu().numpy() for clips in (removed, returned)))
 
 
 def hotter_share(heat: torch.Tensor) -> torch.Tensor:
@@ -161,11 +151,6 @@ def random_map(heat: torch.Tensor, cell: float, seed: int) -> torch.Tensor:
     cells = max(1, round(side / cell))
     drawn = torch.rand(T, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
     return enlarged(drawn[:, 0], side)
-
-
-def enlarged(maps: torch.Tensor, side: int) -> torch.Tensor:
-    """`(T, h, w)` to `(T, side, side)`, bilinear."""
-    return torch.nn.functional.interpolate(maps[:, None].float(), (side, side), mode="bilinear")[:, 0]
 
 
 def mean_curves(several: Sequence[Curves]) -> Curves:

@@ -54,6 +54,7 @@ class BNInception(nn.Module):
             self._add(f"{name}_double_3x3_2", double, double, 3, stride)
             if projection:
                 self._add(f"{name}_pool_proj", channels, projection, 1)
+            self.add_module(f"{name}_output", nn.Identity())  # for whoever looks at the whole map
             channels = single + three + double + (projection or channels)
         self.fc = nn.Linear(channels, num_classes)
 
@@ -79,7 +80,7 @@ class BNInception(nn.Module):
         else:
             pooled = F.max_pool2d(x, 3, 1, padding=1) if stage == "5b" else F.avg_pool2d(x, 3, 1, padding=1)
             branches.append(self._convolve(f"{name}_pool_proj", pooled))
-        return torch.cat(branches, dim=1)
+        return self.get_submodule(f"{name}_output")(torch.cat(branches, dim=1))
 
     def _enter(self, stage: str, x: torch.Tensor) -> torch.Tensor:
         return self.before[stage](x) if stage in self.before else x

@@ -34,6 +34,14 @@ def as_frames(x: torch.Tensor) -> torch.Tensor:
 
 def enhance(module: ForegroundEnhancement, frames: torch.Tensor) -> torch.Tensor:
     """Foreground Enhancement, steps 1 to 4 of the figure."""
+    _, _, attention = enhancement_maps(module, frames)
+    return as_frames(as_video(frames, module.num_segments) * attention)
+
+
+def enhancement_maps(
+    module: ForegroundEnhancement, frames: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Its background (N, C/r, H, W), foreground (N, C/r, T, H, W) and attention (N, C, T, 1, 1)."""
     x = as_video(frames, module.num_segments)
     reduced = F.conv3d(x, module.reduce.weight[:, :, None], module.reduce.bias)
     in_time = F.conv3d(
@@ -44,7 +52,7 @@ def enhance(module: ForegroundEnhancement, frames: torch.Tensor) -> torch.Tensor
     attention = F.conv3d(
         foreground.mean(dim=(3, 4), keepdim=True), module.expand.weight[:, :, None], module.expand.bias
     )  # (N, C, T, 1, 1)
-    return as_frames(x * attention)
+    return background, foreground, attention
 
 
 def segregate(module: SceneSegregation, frames: torch.Tensor) -> torch.Tensor:
@@ -66,10 +74,16 @@ def segregate(module: SceneSegregation, frames: torch.Tensor) -> torch.Tensor:
         0.1,
         norm.eps,
     )
-    scene = F.relu(module.scene_bn(module.scene_conv(foreground.mean(dim=2))))
-    sr = foreground - scene[:, :, None].expand_as(foreground)
+    _, sr = segregation_maps(module, frames)
     fused = F.conv3d(torch.cat((tim, sr), dim=1), module.fusion.weight[..., None], module.fusion.bias)
     return as_frames(torch.cat((fused, background), dim=1))
+
+
+def segregation_maps(module: SceneSegregation, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Its scene (N, F, H, W), and the foreground without it (N, F, T, H, W)."""
+    foreground = as_video(frames, module.num_segments)[:, : module.width]
+    scene = F.relu(module.scene_bn(module.scene_conv(foreground.mean(dim=2))))
+    return scene, foreground - scene[:, :, None].expand_as(foreground)
 
 
 def fex(module: FEX, frames: torch.Tensor) -> torch.Tensor:

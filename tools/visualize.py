@@ -3,10 +3,10 @@
 
     python tools/visualize.py video.mp4 --weights checkpoint/demo/ckpt.pth
 
-VIDEO is a video file or a folder of frames. Written are a figure, <video>_heat.png (what the network saw, the heat on it,
-of a network with FEX its own background, foreground and channel attention a stage, and what the checks of the map
-found), and a moving picture, <video>_heat.mp4. A map that fails a check says so in its title: docs/explain.md tells what
-each check means.
+VIDEO is a video file or a folder of frames. Written are <video>_heat.png, a figure: what the network saw, heat on it,
+of a network with FEX its own background, foreground and channel attention in each stage, and what the checks of the map
+found; and <video>_heat.mp4, the same frames with their heat. A map that fails a check says so in both. What each check
+means: docs/explain.md.
 
 Exit status: 0 written (whether or not the map passed), 2 wrong input, 130 interrupted.
 """

@@ -1,4 +1,4 @@
-"""Where a video's moving objects are, for data sets that know: read from `boxes.json`, and moved into the clip's pixels.
+"""Where a video's moving objects are, for data sets that know it: read from `boxes.json`, and put into a clip's pixels.
 
 The file lies beside the data set's `frames`; `tools/make_demo_dataset.py` says what is in it.
 """
@@ -33,12 +33,15 @@ class Boxes:
 
         Scaled and cropped by the numbers by which frames are (see `ops.data.clips.evaluation_crops`).
         """
-        height, width = scaled_size(*shrunk_size(self.height, self.width, options.stored_short_side), options.scale_size)
+        height, width = scaled_size(
+            *shrunk_size(self.height, self.width, options.stored_short_side), options.scale_size
+        )
         (crop,) = test_boxes(height, width, 1, options.input_size)
         right, down = width / self.width, height / self.height
 
         def moved(box: Box) -> Box:
-            corners = box[0] * right - crop.left, box[1] * down - crop.top, box[2] * right - crop.left, box[3] * down - crop.top
+            left, top, end, bottom = box
+            corners = left * right - crop.left, top * down - crop.top, end * right - crop.left, bottom * down - crop.top
             left, top, end, bottom = (min(max(value, 0.0), options.input_size) for value in corners)
             return left, top, end, bottom
 

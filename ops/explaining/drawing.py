@@ -36,8 +36,9 @@ INK, PAPER, GOOD, BAD = (255, 255, 255), (24, 28, 34), "#1f7a43", "#b3261e"
 def overlaid(found: Explanation) -> np.ndarray:
     """The frames with their heat on them, uint8 `(T, H, W, 3)`; where nothing is hot the frame stays, half grey."""
     grey = (found.frames.mean(axis=3, keepdims=True) + found.frames) / 2  # colours would mix with the heat's
-    colours = 255 * colormaps[HEAT](found.heat)[..., :3]  # (T, H, W, 3)
-    share = MOST * np.sqrt(found.heat)[..., None]
+    warm = np.sqrt(found.heat)  # most of a map is far below its hottest place, and should still be seen
+    colours = 255 * colormaps[HEAT](warm)[..., :3]  # (T, H, W, 3)
+    share = MOST * warm[..., None]
     return np.rint(grey * (1 - share) + colours * share).astype(np.uint8)
 
 
@@ -51,18 +52,16 @@ def verdict(found: Explanation) -> str:
 
 def write_figure(found: Explanation, file: Path) -> None:
     """As PNG: the frames, heat over them, FEX's own maps a stage, and how far to trust it."""
-    rows = _rows(found)
-    T = len(found.frames)
-    heights = [row.height for row in rows] + [2.3] * (found.trust is not None)
-    size = (T + 1) * CELL + 1.6, sum(heights) * CELL + 1.2
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.add_gridspec(len(heights), T + 1, height_ratios=heights)
-    for number, row in enumerate(rows):
-        row.draw([figure.add_subplot(grid[number, column]) for column in range(T + 1)], found)
-    if found.trust is not None:
-        third = (T + 1) // 4
-        places = grid[-1, :third], grid[-1, third : 2 * third], grid[-1, 2 * third :]
-        _draw_trust(found, *(figure.add_subplot(place) for place in places))
+    rows, T = _rows(found), len(found.frames)
+    heights = [row.height for row in rows]
+    parts = [sum(heights), *([2.2] if found.trust is not None else [])]
+    figure = Figure(figsize=((T + 1) * CELL + 1.2, sum(parts) * CELL + 0.8), layout="constrained")
+    upper, *lower = figure.subfigures(len(parts), 1, height_ratios=parts, squeeze=False)[:, 0]
+    places = upper.subplots(len(rows), T + 1, height_ratios=heights, squeeze=False)
+    for row, axes in zip(rows, places, strict=True):
+        row.draw(axes, found)
+    if lower:
+        _draw_trust(found, *lower[0].subplots(1, 3, width_ratios=(1, 1, 1.6)))
     bad = found.trust is not None and not found.trust.passed
     figure.suptitle(_title(found), color=BAD if bad else "black", fontsize=12)
     save_picture(figure, file, dpi=100)
@@ -92,7 +91,9 @@ class _Row:
             first.set_title(self.once_name, fontsize=8)
         _bare(first)
         first.set_ylabel(self.name, fontsize=9, rotation=0, ha="right", va="center")
-        for t, (place, frame) in enumerate(zip(others, self.frames[_of_frames(len(self.frames), len(others))], strict=True)):
+        for t, (place, frame) in enumerate(
+            zip(others, self.frames[_of_frames(len(self.frames), len(others))], strict=True)
+        ):
             place.imshow(frame, aspect="equal" if self.height == 1 else "auto", **colours)
             _bare(place)
             if self.name == "seen":
@@ -100,7 +101,9 @@ class _Row:
             if np.ndim(self.frames) == 4 and found.boxes is not None:
                 for left, top, right, bottom in found.boxes[t]:
                     corner = left - 0.5, top - 0.5
-                    place.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color="white", linewidth=1))
+                    place.add_patch(
+                        Rectangle(corner, right - left, bottom - top, fill=False, color="white", linewidth=1)
+                    )
 
 
 def _rows(found: Explanation) -> list[_Row]:

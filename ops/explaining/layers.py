@@ -28,25 +28,21 @@ class FeatureMap:
 def feature_maps(network: TSN, clip: torch.Tensor) -> list[FeatureMap]:
     """What the backbone makes of a clip `(T, C, H, W)` at each resolution, the coarsest last.
 
-    At each it is the end of the trunk: of the modules that give maps of that side, the outermost; of these the one with
-    the most channels, the last if there are several (the next stage's first layers still have the resolution of the
-    stage before, but are farther inside, or narrower). Raises InputError for a network that works on no maps.
+    At each it is the end of the trunk: of the modules that give maps of that side, those that lie outermost; of these the
+    last one with at least half as many channels as the widest (the first layers of the next stage still have the
+    resolution of the stage before, but lie farther inside, or are narrower). Raises InputError for a network that works
+    on no maps.
     """
     T, side = len(clip), clip.shape[-1]
     frames = {T, network.options.segments("layer4")}
-    found: dict[int, tuple[tuple[int, int], FeatureMap]] = {}
+    found: dict[int, list[tuple[FeatureMap, int]]] = {}  # by side, in the order of execution; with their channels
     handles = []
 
     def watch(name: str, module: nn.Module) -> None:
-        depth = name.count(".")
-
         def look(_module: nn.Module, _inputs: Any, out: Any) -> None:
             is_map = isinstance(out, torch.Tensor) and out.ndim == 4 and out.shape[2] == out.shape[3]
-            if not is_map or len(out) not in frames or not 1 < out.shape[2] < side:
-                return
-            rank, cells = (-depth, out.shape[1]), out.shape[2]
-            if cells not in found or rank >= found[cells][0]:
-                found[cells] = rank, FeatureMap(name, module, cells)
+            if is_map and len(out) in frames and 1 < out.shape[2] < side:
+                found.setdefault(out.shape[2], []).append((FeatureMap(name, module, out.shape[2]), out.shape[1]))
 
         handles.append(module.register_forward_hook(look))
 
@@ -59,5 +55,14 @@ def feature_maps(network: TSN, clip: torch.Tensor) -> list[FeatureMap]:
         for handle in handles:
             handle.remove()
     if not found:
-        raise InputError(f"{network.options.arch}: none of its modules gives a map of the frame, which Grad-CAM looks at")
-    return [found[cells][1] for cells in sorted(found, reverse=True)]
+        raise InputError(
+            f"{network.options.arch}: none of its modules gives a map of the frame, which Grad-CAM looks at"
+        )
+    return [_end_of_trunk(found[cells]) for cells in sorted(found, reverse=True)]
+
+
+def _end_of_trunk(candidates: list[tuple[FeatureMap, int]]) -> FeatureMap:
+    depths = [layer.name.count(".") for layer, _ in candidates]
+    outermost = [each for each, depth in zip(candidates, depths, strict=True) if depth == min(depths)]
+    widest = max(channels for _, channels in outermost)
+    return [layer for layer, channels in outermost if 2 * channels >= widest][-1]

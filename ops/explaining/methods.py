@@ -1,7 +1,7 @@
 """Heat maps of a clip: how much each place of each frame has to do with the score of a class.
 
-Each method takes a `Subject` and gives one map a frame, of whatever resolution it has, not negative. Well-known ones are
-captum's, a library that need not be installed; FEX's own foreground and the simplest ones need none.
+Each method takes a `Subject` and gives a map a frame, not negative, of whatever resolution it has. The well-known ones
+are captum's, a library that need not be installed; FEX's own foreground goes without.
 
 Legend: `T` segments, `C` channels of a segment, `K` classes, `H W` pixels, `h w` cells of a map.
 """

@@ -27,7 +27,7 @@ LEAST_POINTED = 0.75  # of the frames with an object, those whose hottest place 
 LEAST_PROBABILITY = 0.1  # of the class, for curves to fall or rise: below it they say nothing
 
 SHARES = (np.arange(13) / 12) ** 2  # of the pixels that are blanked: close together where little is, and most happens
-RANDOM_MAPS = 3
+RANDOM_MAPS, RANDOM_CELLS = 3, 16  # how many random maps, and their cells a side
 SEED = 0
 
 Scores = Callable[[torch.Tensor], torch.Tensor]  # clips uint8 (N, T, C, H, W) to a class's probability (N,)
@@ -90,20 +90,14 @@ class Trust:
 def judged(
     heat: torch.Tensor,
     cell: float,
-    clip: torch.Tensor,
-    scores: Scores,
+    curves: dict[str, Curves],
     untrained: torch.Tensor,
     boxes: Sequence[Sequence[Box]] | None = None,
 ) -> Trust:
-    """Of a map `heat` `(T, H, W)` whose cells are so many pixels, for the clip `(T, C, H, W)` that it is of.
+    """Of a map `heat` `(T, H, W)` whose cells are so many pixels.
 
-    untrained: the map that random weights give. boxes: those of each frame of the clip.
+    curves: see `Trust`. untrained: the map that random weights give. boxes: those of each frame of the clip.
     """
-    curves = {
-        "map": blanked(heat, clip, scores),
-        "centre": blanked(centre_prior(heat), clip, scores),
-        "random": mean_curves([blanked(random_map(heat, cell, SEED + k), clip, scores) for k in range(RANDOM_MAPS)]),
-    }
     alike = rank_correlation(heat, untrained)
     checks = [*_of_curves(curves), _of_weights(alike)]
     if boxes is None or not any(boxes):
@@ -112,6 +106,13 @@ def judged(
     in_box, box_area = share_inside(heat, boxes)
     checks.append(_of_boxes(hits, frames, in_box, box_area))
     return Trust(tuple(checks), curves, alike, hits / frames, in_box, box_area)
+
+
+def curves_to_beat(clip: torch.Tensor, scores: Scores) -> dict[str, Curves]:
+    """Those of maps that know nothing of the clip `(T, C, H, W)`."""
+    T, side = len(clip), clip.shape[-1]
+    several = [blanked(random_map(T, side, SEED + k), clip, scores) for k in range(RANDOM_MAPS)]
+    return {"centre": blanked(centre_prior(T, side), clip, scores), "random": mean_curves(several)}
 
 
 def area(curve: np.ndarray) -> float:
@@ -138,19 +139,16 @@ def hotter_share(heat: torch.Tensor) -> torch.Tensor:
     return share.view(heat.shape)
 
 
-def centre_prior(heat: torch.Tensor) -> torch.Tensor:
-    """A map of that shape that falls off from the middle of every frame."""
-    T, H, W = heat.shape
-    down, right = ((torch.arange(size) + 0.5) / size - 0.5 for size in (H, W))
-    return (-(down[:, None].square() + right[None, :].square())).exp().expand(T, H, W)
+def centre_prior(T: int, side: int) -> torch.Tensor:
+    """A map `(T, side, side)` that falls off from the middle of every frame."""
+    away = (torch.arange(side) + 0.5) / side - 0.5
+    return (-(away[:, None].square() + away[None, :].square())).exp().expand(T, side, side)
 
 
-def random_map(heat: torch.Tensor, cell: float, seed: int) -> torch.Tensor:
-    """A random map of that shape with cells of so many pixels."""
-    T, side = heat.shape[:2]
-    cells = max(1, round(side / cell))
-    drawn = torch.rand(T, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
-    return enlarged(drawn[:, 0], side)
+def random_map(T: int, side: int, seed: int) -> torch.Tensor:
+    """A random map `(T, side, side)`."""
+    drawn = torch.rand(T, RANDOM_CELLS, RANDOM_CELLS, generator=torch.Generator().manual_seed(seed))
+    return enlarged(drawn, side)
 
 
 def mean_curves(several: Sequence[Curves]) -> Curves:
@@ -205,7 +203,9 @@ def _of_curves(curves: dict[str, Curves]) -> list[Check]:
         own, centre, random = (getattr(curves[key], f"{name}_area") for key in ("map", "centre", "random"))
         passed = max(centre, random) > own < min(centre, random) if better == "less" else own > max(centre, random)
         effect = "hot pixels blurred away, the class loses" if better == "less" else "hot pixels alone win the class"
-        words = f"{name}: {effect} (area {own:.2f}; wanted {better} than of the centre {centre:.2f}, random {random:.2f})"
+        words = (
+            f"{name}: {effect} (area {own:.2f}; wanted {better} than of the centre {centre:.2f}, random {random:.2f})"
+        )
         checks.append(Check(name, passed, words))
     return checks
 

@@ -1,7 +1,9 @@
 """The demo data set: its pixels, what its classes give away and what not, and the folder it leaves."""
 
+import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,6 +241,40 @@ def test_a_second_run_does_nothing(rendered: Path, capsys: pytest.CaptureFixture
     command.main(arguments)
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in rendered.rglob("*")} == before
+
+
+def test_a_folder_without_boxes_gets_them_and_nothing_else(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As former versions left it: nothing is rendered again, and no --force is needed."""
+    shutil.copytree(rendered / "demo", tmp_path / "demo")
+    (tmp_path / "demo" / command.BOXES).unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    settings = command.Settings(0, 2, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "write_text", full)
+        command.make(tmp_path, settings, jobs=1)  # a folder that takes nothing more is as good without
+    assert f"stays without {command.BOXES}" in capsys.readouterr().out
+    command.make(tmp_path, settings, jobs=1)
+    assert f"added {command.BOXES}" in capsys.readouterr().out
+    assert files(tmp_path / "demo") == files(rendered / "demo")
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_boxes_are_listed_for_every_frame(rendered: Path) -> None:
+    known = json.loads((rendered / "demo" / command.BOXES).read_text())
+    assert set(known) == {path.name for path in (rendered / "demo" / "frames").iterdir()}
+    for name, video in known.items():
+        assert len(video["frames"]) == len(list((rendered / "demo" / "frames" / name).iterdir()))
+        for left, top, right, bottom in (box for boxes in video["frames"] for box in boxes):
+            assert 0 <= left < right <= video["width"] and 0 <= top < bottom <= video["height"]
+    appearing = known[command.video_name("val", 8, 0)]["frames"]
+    assert appearing[0] == [] and len(appearing[-1]) == 1
+    assert {len(boxes) for boxes in known[command.video_name("val", 10, 0)]["frames"]} == {2}
 
 
 def test_other_settings_need_force(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Heat maps: FEX's own against the paper's figures, a map for each frame, and checks that tell good maps from bad ones."""
+"""Heat maps: FEX's own as in the paper's figures, a map for each frame, checks that tell good maps from bad ones."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def test_numbers_by_hand() -> None:
 
 def test_the_model_in_the_box_looks_at_the_object(in_the_box: Explainer, rendered: Path) -> None:
     hits, frames, deletion, centre, alike = 0.0, 0, [], [], []
-    for label in (0, 5, 10):
+    for label in (3, 10):
         found = in_the_box.explain(rendered / "demo" / "frames" / f"val_{label:02d}_0000")
         assert found.label == label and found.trust is not None and found.trust.pointed is not None
         assert found.boxes is not None
@@ -385,7 +385,7 @@ def test_bad_input_is_named(weights: Path, explainer: Explainer, tmp_path: Path)
 
 def test_without_captum_it_says_what_to_install(explainer: Explainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum", None)
-    with pytest.raises(InputError, match="needs the package captum .*pip install captum"):
+    with pytest.raises(InputError, match=r"needs the package captum .*pip install captum"):
         explainer.explain(video_of(0))
     assert explainer.explain(video_of(0), method="foreground", checked=False).heat.any()
 

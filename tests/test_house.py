@@ -12,7 +12,16 @@ from programs import REPOSITORY, python, shell
 
 from opts import testing_options as read_testing_options
 from opts import training_options
-from tools import compare_reports, compare_runs, comparison_power, demo_app, export, predict
+from tools import (
+    compare_reports,
+    compare_runs,
+    comparison_power,
+    demo_app,
+    export,
+    heatmap_quality,
+    predict,
+    visualize,
+)
 
 # Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
 # as itself, is open to all but archs, which takes nothing of ops.
@@ -36,7 +45,7 @@ ROOMS = {
 }
 TOOLS = {  # whose documented commands are parsed
     f"tools/{tool.__name__.rpartition('.')[2]}.py": tool
-    for tool in (compare_reports, compare_runs, comparison_power, demo_app, export, predict)
+    for tool in (compare_reports, compare_runs, comparison_power, demo_app, export, heatmap_quality, predict, visualize)
 }
 ENTRY_POINTS = {"main", "test_models"}
 
@@ -110,6 +119,7 @@ def commands(path: Path) -> list[list[str]]:
         ("docs/predict.md", 2),
         ("docs/reports.md", 1),
         ("docs/demo_app.md", 2),
+        ("docs/explain.md", 3),
     ],
 )
 def test_documented_commands_exist_and_parse(

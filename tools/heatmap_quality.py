@@ -13,7 +13,6 @@ import argparse
 import csv
 import io
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,6 @@ COLUMNS = {
     "insertion": "insertion",
     "like random weights": "correlation",
     "passed": "passed",
-    "seconds": "seconds",
 }
 
 
@@ -130,16 +128,13 @@ def measured(
             continue
         right += 1
         for name in methods:
-            start = time.perf_counter()
-            explainer.explain(path, label, name, checked=False)
-            seconds = time.perf_counter() - start
             found = explainer.explain(path, label, name)
-            add_found(rows[name], found, seconds)
+            add_found(rows[name], found)
         add_priors(rows, found)
     return rows, right
 
 
-def add_found(row: Row, found: Explanation, seconds: float) -> None:
+def add_found(row: Row, found: Explanation) -> None:
     """One map."""
     trust = found.trust
     assert trust is not None and trust.pointed is not None and trust.in_box is not None and found.boxes is not None
@@ -147,7 +142,7 @@ def add_found(row: Row, found: Explanation, seconds: float) -> None:
     curves = trust.curves["map"]
     row.add(
         trust.pointed * frames, frames, in_box=trust.in_box, deletion=curves.deletion_area,
-        insertion=curves.insertion_area, correlation=trust.correlation, passed=trust.passed, seconds=seconds,
+        insertion=curves.insertion_area, correlation=trust.correlation, passed=trust.passed,
     )  # fmt: skip
 
 

@@ -74,7 +74,8 @@ def shrunk(group: torch.Tensor, short_side: int) -> torch.Tensor:
 
     Bicubic with antialiasing, the shape to the nearest pixel.
     """
-    return _resize(group, *shrunk_size(*group.shape[-2:], short_side), mode="bicubic")
+    height, width = shrunk_size(group.shape[-2], group.shape[-1], short_side)
+    return _resize(group, height, width, mode="bicubic")
 
 
 def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -138,7 +139,7 @@ def _crop(group: torch.Tensor, box: Box) -> torch.Tensor:
 
 
 def _scale_short_side(group: torch.Tensor, size: int) -> torch.Tensor:
-    return _resize(group, *scaled_size(*group.shape[-2:], size))
+    return _resize(group, *scaled_size(group.shape[-2], group.shape[-1], size))
 
 
 def scaled_size(height: int, width: int, size: int) -> tuple[int, int]:

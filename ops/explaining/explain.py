@@ -201,8 +201,8 @@ def seeded(maps: Any, subject: Subject) -> torch.Tensor:
 def untrained(network: TSN, clip: torch.Tensor) -> TSN:
     """The same network with random weights, the same each time.
 
-    Its BatchNorms have the statistics of the clip `(T, C, H, W)` and its mirror image: without, signals fade on their way through so many
-    random layers, and a map of noise would be easy to differ from.
+    Its BatchNorms have the statistics of the clip `(T, C, H, W)` and its mirror image: without, signals fade on their
+    way through so many random layers, and a map of noise would be easy to differ from.
     """
     options = replace(network.options, fex_init="plain") if network.options.has_fex else network.options
     with torch.random.fork_rng([]):

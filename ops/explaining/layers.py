@@ -28,8 +28,8 @@ class FeatureMap:
 def feature_maps(network: TSN, clip: torch.Tensor) -> list[FeatureMap]:
     """What the backbone makes of a clip `(T, C, H, W)` at each resolution, the coarsest last.
 
-    At each it is the end of the trunk: of the modules that give maps of that side, those that lie outermost; of these the
-    last one with at least half as many channels as the widest (the first layers of the next stage still have the
+    At each it is the end of the trunk: of the modules that give maps of that side, those that lie outermost; of these
+    the last one with at least half as many channels as the widest (the first layers of the next stage still have the
     resolution of the stage before, but lie farther inside, or are narrower). Raises InputError for a network that works
     on no maps.
     """

@@ -8,7 +8,7 @@ Legend: `T` segments, `C` channels of a segment, `K` classes, `H W` pixels, `h w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -26,9 +26,9 @@ from ops.optional import need
 
 FINE = 1 / 8  # cells of a map a pixel, at least, where a method wants a finer one than the last
 CELLS = 16  # a side, of maps whose pixels are added up
-BLUR = 1 / 8  # deviation of what stands for a frame with nothing to see, as a share of its side
+BLURS = 1 / 8, 1 / 16  # deviations of what stands for a frame with nothing to see, as shares of its side
 WINDOW = 4  # of occlusion: a window's side is this part of the frame's; it moves by half of it
-STEPS = 16  # of integrated gradients
+STEPS = 14  # of integrated gradients
 DRAWS = 8  # of smoothed gradients
 
 
@@ -111,25 +111,29 @@ def hires_cam(subject: Subject, layer: FeatureMap) -> torch.Tensor:
     return product.attribute(_wants_gradients(subject.inputs), subject.label).sum(dim=1).relu()
 
 
-def integrated(subject: Subject, start: torch.Tensor) -> torch.Tensor:
-    """Integrated gradients (Sundararajan et al. 2017) from the clip `start` `(T, C, H, W)` to the subject's.
+def integrated(subject: Subject, starts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Integrated gradients (Sundararajan et al. 2017), the mean over the ways from several `starts` to the clip.
 
-    What each pixel adds to the logarithm of the class's probability on that way, added up in cells, so that what speaks
-    for the class and what speaks against it cancel where both come from one place; what is left for the class is shown.
+    Starts are `(1, T, C, H, W)`, as the first layer sees them. What each pixel adds to the logarithm of the class's
+    probability is added up in cells, so that what speaks for the class and what speaks against it cancel where both
+    come from one place; what is left for the class is shown.
     """
     method = _captum().IntegratedGradients(subject.log_probabilities)
-    found = method.attribute(subject.inputs, start, subject.label, n_steps=STEPS, internal_batch_size=1)
+    several = [
+        method.attribute(subject.inputs, start, subject.label, n_steps=STEPS, internal_batch_size=1) for start in starts
+    ]
+    found = torch.stack(several).mean(dim=0)
     return functional.adaptive_avg_pool2d(found[0].sum(dim=1).float(), CELLS).relu()  # (T, H, W) to (T, h, w)
 
 
 def from_blurred(subject: Subject) -> torch.Tensor:
-    """Integrated gradients from the blurred clip."""
-    return integrated(subject, subject.seen(blurred(subject.clip)))
+    """Integrated gradients from the clip blurred, more and less: what its details add."""
+    return integrated(subject, [subject.seen(blurred(subject.clip, blur)) for blur in BLURS])
 
 
 def from_frozen(subject: Subject) -> torch.Tensor:
     """Integrated gradients from the clip's mean frame, at rest: what the movement adds."""
-    return integrated(subject, subject.inputs.mean(dim=1, keepdim=True).expand_as(subject.inputs))
+    return integrated(subject, [subject.inputs.mean(dim=1, keepdim=True).expand_as(subject.inputs)])
 
 
 def smooth_gradients(subject: Subject) -> torch.Tensor:
@@ -177,7 +181,7 @@ METHODS = {
     "gradcam_fine": Method("Grad-CAM of a finer map", lambda subject: grad_cam(subject, subject.finer)),
     "hirescam": Method("HiRes-CAM of the last map", lambda subject: hires_cam(subject, subject.layers[-1])),
     "hirescam_fine": Method("HiRes-CAM of a finer map", lambda subject: hires_cam(subject, subject.finer)),
-    "integrated": Method("integrated gradients from a blurred clip", from_blurred),
+    "integrated": Method("integrated gradients from blurred clips", from_blurred),
     "motion": Method("integrated gradients from a frozen clip", from_frozen),
     "smoothgrad": Method("smoothed squared gradients", smooth_gradients),
     "occlusion": Method("occlusion, a window of a frame at a time", occlusion),
@@ -187,10 +191,13 @@ METHODS = {
 DEFAULT = "integrated"
 
 
-def blurred(clip: torch.Tensor) -> torch.Tensor:
-    """What stands for nothing to see: each frame of `(T, C, H, W)` without its details."""
+def blurred(clip: torch.Tensor, share: float = BLURS[0]) -> torch.Tensor:
+    """What stands for nothing to see: each frame of `(T, C, H, W)` without its details.
+
+    share: the deviation as a share of the frame's side.
+    """
     side = clip.shape[-1]
-    deviation = max(1.0, BLUR * side)
+    deviation = max(1.0, share * side)
     width = min(2 * round(2 * deviation) + 1, 2 * (side // 2) - 1)
     return gaussian_blur(clip, [width, width], [deviation, deviation])
 

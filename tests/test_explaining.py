@@ -133,7 +133,7 @@ def test_other_networks_have_maps_too(changes: dict[str, object]) -> None:
     options = replace(NetworkOptions(5, 4, arch="resnet18", shift=True), **changes)  # type: ignore[arg-type]
     network = build_network(options).eval()
     clip = torch.randint(256, (4, 18 if options.modality == "RGBDiff" else 3, 32, 32), dtype=torch.uint8)
-    for name in ("gradcam_fine", "integrated", "foreground"):
+    for name in ("gradcam_fine", "foreground"):
         maps = METHODS[name].maps(Subject(network, clip, 2))
         heat = normalised(maps, 4, 32)
         assert heat.shape == (4, 32, 32) and 0 <= heat.min() <= heat.max() <= 1

@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if args.method is not None:
         method_named(args.method)
-    files = [args.output / f"{args.video.absolute().stem}_heat{ending}" for ending in (".png", ".mp4")]
+    name = args.video.absolute().name if args.video.is_dir() else args.video.stem
+    files = [args.output / f"{name}_heat{ending}" for ending in (".png", ".mp4")]
     check_writable(files)
     explainer = Explainer.from_checkpoint(args.weights, device_of(args.device), args.classes)
     logger.info("%s", explainer.contract.network)

@@ -30,7 +30,7 @@ CELL = 1.25  # inches of a frame in the figure
 FRAMES_A_SECOND = 3  # of the MP4
 SIDE = 320  # pixels of a frame in it, about
 STRIP = 40  # pixels of the words below
-INK, PAPER, GOOD, BAD = (255, 255, 255), (24, 28, 34), "#1f7a43", "#b3261e"
+INK, PAPER, GOOD, BAD = "#ffffff", "#181c22", "#1f7a43", "#b3261e"
 
 
 def overlaid(found: Explanation) -> np.ndarray:
@@ -46,8 +46,13 @@ def verdict(found: Explanation) -> str:
     """Whether the map passed, in a line."""
     if found.trust is None:
         return "the map was not checked"
-    failed = [check.name for check in found.trust.checks if not check.passed]
-    return f"NOT TO BE TRUSTED: the map fails {', '.join(failed)}" if failed else "the map passes its checks"
+    names = ", ".join(failed(found))
+    return f"NOT TO BE TRUSTED: the map fails {names}" if names else "the map passes its checks"
+
+
+def failed(found: Explanation) -> list[str]:
+    """The checks that the map did not pass."""
+    return [] if found.trust is None else [check.name for check in found.trust.checks if not check.passed]
 
 
 def write_figure(found: Explanation, file: Path) -> None:
@@ -62,8 +67,7 @@ def write_figure(found: Explanation, file: Path) -> None:
         row.draw(axes, found)
     if lower:
         _draw_trust(found, *lower[0].subplots(1, 3, width_ratios=(1, 1, 1.6)))
-    bad = found.trust is not None and not found.trust.passed
-    figure.suptitle(_title(found), color=BAD if bad else "black", fontsize=12)
+    figure.suptitle(_title(found), color=BAD if failed(found) else "black", fontsize=12)
     save_picture(figure, file, dpi=100)
 
 
@@ -164,7 +168,7 @@ def _title(found: Explanation) -> str:
 
 def _strip(found: Explanation, width: int) -> np.ndarray:
     """`(STRIP, width, 3)`: the class, and whether the map passed."""
-    image = Image.new("RGB", (width, STRIP), PAPER)
+    image = Image.new("RGB", (width, STRIP), BAD if failed(found) else PAPER)
     draw = ImageDraw.Draw(image)
     for line, text in enumerate((f"{found.name}  {found.probability:.0%}", verdict(found))):
         size = 14.0

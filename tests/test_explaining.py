@@ -243,8 +243,8 @@ def at_object() -> torch.Tensor:
 
 
 def scores(clips: torch.Tensor) -> torch.Tensor:
-    """As if a network looked at nothing but the object: the share of its white pixels that are left."""
-    return ((clips[:, :, 0].double() / 255) * at_object()).sum(dim=(1, 2, 3)) / at_object().sum()
+    """As if a network looked at nothing but the object: the share of its pixels that are still white."""
+    return ((clips[:, :, 0] > 200) * at_object()).sum(dim=(1, 2, 3)) / at_object().sum()
 
 
 def judged(heat: torch.Tensor, untrained: torch.Tensor | None = None) -> trust.Trust:
@@ -277,6 +277,13 @@ def test_a_map_that_random_weights_give_too_fails() -> None:
     found = judged(at_object(), untrained=at_object() + 0.1 * trust.random_map(T, SIDE, 1))
     assert [check.name for check in found.checks if not check.passed] == ["weights"]
     assert found.correlation > 0.3
+
+
+def test_a_class_that_blurring_leaves_cannot_be_checked() -> None:
+    clip = torch.full((T, 1, SIDE, SIDE), 255, dtype=torch.uint8)
+    curves = trust.curves_to_beat(clip, scores) | {"map": trust.blanked(at_object(), clip, scores)}
+    found = trust.judged(at_object(), 2, curves, trust.random_map(T, SIDE, 3))
+    assert not found.passed and "still has the class (probability 1.00)" in found.words
 
 
 def test_a_class_without_probability_cannot_be_checked() -> None:
@@ -402,7 +409,7 @@ def test_the_table_of_methods(rendered: Path, tmp_path: Path, capsys: pytest.Cap
     lines = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()]
     assert [line[0] for line in lines] == ["method", "gradcam_fine", "differences", "centre", "random"]
     values = dict(zip(lines[0][1:], lines[2][1:], strict=True))
-    assert float(values["correlation"]) == 1 and float(values["passed"]) == 0  # a network has no part in it
+    assert float(values["correlation"]) == 1 and "differences 0" in said  # the network has no part in it
     (few / "boxes.json").unlink()
     with pytest.raises(InputError, match="no videos with boxes"):
         heatmap_quality.main(words)

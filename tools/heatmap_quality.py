@@ -36,7 +36,6 @@ COLUMNS = {
     "deletion": "deletion",
     "insertion": "insertion",
     "like random weights": "correlation",
-    "passed": "passed",
 }
 
 
@@ -46,6 +45,7 @@ class Row:
 
     hits: float = 0
     frames: int = 0
+    passed: int = 0
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, hits: float, frames: int, **values: float) -> None:
@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{args.weights}: has none of the {len(videos)} videos right, and there is nothing to explain")
     print(f"{right} of {len(videos)} videos are right; {rows['centre'].frames} frames with an object\n")
     print(markdown(rows))
+    passed = ", ".join(f"{name} {row.passed}" for name, row in rows.items() if name in chosen)
+    print(f"\nof {right} maps pass all their checks: {passed}")
     if args.csv:
         write_text(args.csv, as_csv(rows))
     return 0
@@ -142,8 +144,9 @@ def add_found(row: Row, found: Explanation) -> None:
     curves = trust.curves["map"]
     row.add(
         trust.pointed * frames, frames, in_box=trust.in_box, deletion=curves.deletion_area,
-        insertion=curves.insertion_area, correlation=trust.correlation, passed=trust.passed,
+        insertion=curves.insertion_area, correlation=trust.correlation,
     )  # fmt: skip
+    row.passed += trust.passed
 
 
 def add_priors(rows: dict[str, Row], found: Explanation) -> None:
@@ -173,7 +176,7 @@ def shown(column: str, value: float | None) -> str:
     """A number as the table has it."""
     if value is None:
         return "–"
-    return f"{value:.1%}" if column in ("pointed", "in_box", "passed") else f"{value:.2f}"
+    return f"{value:.1%}" if column in ("pointed", "in_box") else f"{value:.2f}"
 
 
 def as_csv(rows: dict[str, Row]) -> str:

@@ -27,6 +27,7 @@ from ops.recognition.render import write_pictures
 MOST = 0.75  # how much of a pixel the hottest place takes
 HEAT, OWN = "inferno", "viridis"  # matplotlib's colours of heat, and of FEX's maps
 CELL = 1.25  # inches of a frame in the figure
+LEAST_WIDTH = 12.0  # inches of the figure, for the words in it
 FRAMES_A_SECOND = 3  # of the MP4
 SIDE = 320  # pixels of a frame in it, about
 STRIP = 40  # pixels of the words below
@@ -60,7 +61,8 @@ def write_figure(found: Explanation, file: Path) -> None:
     rows, T = _rows(found), len(found.frames)
     heights = [row.height for row in rows]
     parts = [sum(heights), *([2.2] if found.trust is not None else [])]
-    figure = Figure(figsize=((T + 1) * CELL + 1.2, sum(parts) * CELL + 0.8), layout="constrained")
+    width = max(LEAST_WIDTH, (T + 1) * CELL + 1.2)
+    figure = Figure(figsize=(width, sum(parts) * CELL + 0.8), layout="constrained")
     upper, *lower = figure.subfigures(len(parts), 1, height_ratios=parts, squeeze=False)[:, 0]
     places = upper.subplots(len(rows), T + 1, height_ratios=heights, squeeze=False)
     for row, axes in zip(rows, places, strict=True):

@@ -25,6 +25,7 @@ from ops.explaining.methods import blurred, enlarged
 MOST_ALIKE = 0.3  # rank correlation with the map of the same network with random weights
 LEAST_POINTED = 0.75  # of the frames with an object, those whose hottest place is in a box grown by half a cell
 LEAST_PROBABILITY = 0.1  # of the class, for curves to fall or rise: below it they say nothing
+MOST_KEPT = 0.5  # of that probability when all is blurred: above it there is as little to say
 
 SHARES = (np.arange(13) / 12) ** 2  # of the pixels that are blanked: close together where little is, and most happens
 RANDOM_MAPS, RANDOM_CELLS = 3, 16  # how many random maps, and their cells a side
@@ -194,10 +195,14 @@ def share_inside(heat: torch.Tensor, boxes: Sequence[Sequence[Box]]) -> tuple[fl
 
 
 def _of_curves(curves: dict[str, Curves]) -> list[Check]:
-    start = float(curves["map"].deletion[0])
-    if start < LEAST_PROBABILITY:
-        words = f"the class has a probability of {start:.2f} to begin with: there is nothing to lose or to win"
-        return [Check("deletion", False, f"deletion: {words}"), Check("insertion", False, f"insertion: {words}")]
+    first, last = (float(curves["map"].deletion[place]) for place in (0, -1))
+    why = ""
+    if first < LEAST_PROBABILITY:
+        why = f"the class has a probability of {first:.2f} to begin with: there is nothing to lose"
+    elif last > MOST_KEPT * first:
+        why = f"blurred all over, the clip still has the class (probability {last:.2f}): there is nothing to lose"
+    if why:
+        return [Check(name, False, f"{name}: {why}") for name in ("deletion", "insertion")]
     checks = []
     for name, better in (("deletion", "less"), ("insertion", "more")):
         own, centre, random = (getattr(curves[key], f"{name}_area") for key in ("map", "centre", "random"))

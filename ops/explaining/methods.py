@@ -90,13 +90,12 @@ class Subject:
 class Method:
     """A way to make a map, in words, and its function: `(T, h, w)`, not negative, of a subject.
 
-    own: only networks with FEX have it. by_class: whether the map depends on the class.
+    own: only networks with FEX have it.
     """
 
     words: str
     maps: Callable[[Subject], torch.Tensor]
     own: bool = False
-    by_class: bool = True
 
 
 def grad_cam(subject: Subject, layer: FeatureMap) -> torch.Tensor:
@@ -116,14 +115,22 @@ def integrated(subject: Subject, starts: Sequence[torch.Tensor]) -> torch.Tensor
 
     Starts are `(1, T, C, H, W)`, as the first layer sees them. What each pixel adds to the logarithm of the class's
     probability is added up in cells, so that what speaks for the class and what speaks against it cancel where both
-    come from one place; what is left for the class is shown.
+    come from one place; what is left for the class is shown. A network with an operator in time reads each frame beside
+    its neighbours, and so are the cells.
     """
     method = _captum().IntegratedGradients(subject.log_probabilities)
     several = [
         method.attribute(subject.inputs, start, subject.label, n_steps=STEPS, internal_batch_size=1) for start in starts
     ]
     found = torch.stack(several).mean(dim=0)
-    return functional.adaptive_avg_pool2d(found[0].sum(dim=1).float(), CELLS).relu()  # (T, H, W) to (T, h, w)
+    cells = functional.adaptive_avg_pool2d(found[0].sum(dim=1).float(), CELLS)  # (T, H, W) to (T, h, w)
+    return (beside_neighbours(cells) if subject.network.options.shift else cells).relu()
+
+
+def beside_neighbours(maps: torch.Tensor) -> torch.Tensor:
+    """`(T, h, w)`: half of each map and a quarter of those before and after; the ends have themselves for that."""
+    before, after = torch.cat((maps[:1], maps[:-1])), torch.cat((maps[1:], maps[-1:]))
+    return maps / 2 + (before + after) / 4
 
 
 def from_blurred(subject: Subject) -> torch.Tensor:
@@ -185,8 +192,8 @@ METHODS = {
     "motion": Method("integrated gradients from a frozen clip", from_frozen),
     "smoothgrad": Method("smoothed squared gradients", smooth_gradients),
     "occlusion": Method("occlusion, a window of a frame at a time", occlusion),
-    "foreground": Method("FEX's own foreground", own_foreground, own=True, by_class=False),
-    "differences": Method("differences of frames", frame_differences, by_class=False),
+    "foreground": Method("FEX's own foreground", own_foreground, own=True),
+    "differences": Method("differences of frames", frame_differences),
 }
 DEFAULT = "integrated"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -317,20 +317,30 @@ def test_numbers_by_hand() -> None:
     assert enlarged(torch.ones(1, 2, 2), 6).shape == (1, 6, 6)
 
 
-def test_the_model_in_the_box_looks_at_the_object(in_the_box: Explainer, rendered: Path) -> None:
-    hits, frames, deletion, centre, alike = 0.0, 0, [], [], []
-    for label in (3, 10):
+@pytest.mark.parametrize(
+    ("labels", "least"),
+    [
+        ((0, 10), trust.LEAST_POINTED),
+        pytest.param(range(12), 0.9, marks=pytest.mark.slow),  # the table's of docs/explain.md
+    ],
+    ids=["two", "all"],
+)
+def test_the_model_in_the_box_looks_at_the_object(
+    in_the_box: Explainer, rendered: Path, labels: Sequence[int], least: float
+) -> None:
+    hits, frames, deletion, centre, alike = 0, 0, [], [], []
+    for label in labels:
         found = in_the_box.explain(rendered / "demo" / "frames" / f"val_{label:02d}_0000")
-        assert found.label == label and found.trust is not None and found.trust.pointed is not None
-        assert found.boxes is not None
-        seen = sum(map(bool, found.boxes))
-        hits, frames = hits + found.trust.pointed * seen, frames + seen
+        assert found.label == label and found.trust is not None and found.boxes is not None
+        pointed, seen = trust.pointing(torch.from_numpy(found.heat), found.boxes, found.cell)
+        assert found.trust.pointed == pointed / seen
+        hits, frames = hits + pointed, frames + seen
         deletion.append(found.trust.curves["map"].deletion_area)
         centre.append(found.trust.curves["centre"].deletion_area)
         alike.append(found.trust.correlation)
-    assert hits >= 0.9 * frames
+    assert hits >= least * frames
     assert np.mean(deletion) < np.mean(centre)
-    assert np.mean(alike) < trust.MOST_ALIKE
+    assert np.mean(alike) < (trust.MOST_ALIKE if len(labels) > 2 else 0.5)  # of single videos up to 0.4
 
 
 # ------------------------------------------------------------------------------------------------ the tools

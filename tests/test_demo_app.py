@@ -64,7 +64,7 @@ class Looking:
 
     def explain(self, source: Source) -> Explanation:
         frames = np.stack(list(rgb_frames(Path(str(source.content))))[:3])
-        checks = (Check("boxes", True, f"in its box {EVIL}"), Check("weights", False, "as with random weights"))
+        checks = (Check("boxes", True, f"in its box {EVIL}"), Check("random weights", False, "as with random weights"))
         heat = np.zeros(frames.shape[:3], np.float32)
         heat[:, 10:20] = 1
         facts: Any = {"label": 0, "name": EVIL, "probability": 0.6, "predicted": "b", "method": next(iter(METHODS))}
@@ -270,7 +270,9 @@ def test_heat_maps_say_how_far_to_trust_them(tmp_path: Path) -> None:
     heat.explainer = Looking()  # type: ignore[assignment]
     html = heat.html(replace(as_source(video), path="a.mp4"))
     assert (
-        "Not to be trusted: the map fails weights." in html and "<img src=x" not in html and str(tmp_path) not in html
+        "Not to be trusted: the map fails: random weights." in html
+        and "<img src=x" not in html
+        and str(tmp_path) not in html
     )
     assert html.count("data:image/jpeg") == 3 and "✓ in its box" in html and "✗ as with random weights" in html
     content = base64.b64decode(re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)[0])

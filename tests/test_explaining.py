@@ -275,7 +275,7 @@ def test_checks_tell_good_maps_from_bad_ones(heat: torch.Tensor, failed: set[str
 
 def test_a_map_that_random_weights_give_too_fails() -> None:
     found = judged(at_object(), untrained=at_object() + 0.1 * trust.random_map(T, SIDE, 1))
-    assert [check.name for check in found.checks if not check.passed] == ["weights"]
+    assert [check.name for check in found.checks if not check.passed] == ["random weights"]
     assert found.correlation > 0.3
 
 

@@ -48,7 +48,7 @@ def verdict(found: Explanation) -> str:
     if found.trust is None:
         return "the map was not checked"
     names = ", ".join(failed(found))
-    return f"NOT TO BE TRUSTED: the map fails {names}" if names else "the map passes its checks"
+    return f"NOT TO BE TRUSTED: the map fails: {names}" if names else "the map passes its checks"
 
 
 def failed(found: Explanation) -> list[str]:

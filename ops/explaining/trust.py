@@ -217,7 +217,7 @@ def _of_curves(curves: dict[str, Curves]) -> list[Check]:
 
 def _of_weights(alike: float) -> Check:
     words = f"random weights: their map is like this one by {alike:.2f} (rank correlation; wanted below {MOST_ALIKE})"
-    return Check("weights", alike < MOST_ALIKE, words)
+    return Check("random weights", alike < MOST_ALIKE, words)
 
 
 def _of_boxes(hits: int, frames: int, in_box: float, box_area: float) -> Check:

@@ -20,7 +20,7 @@ from programs import REPOSITORY
 
 from ops.data.clips import ClipOptions, evaluation_crops
 from ops.errors import InputError
-from ops.explaining import trust
+from ops.explaining import methods, trust
 from ops.explaining.boxes import Boxes, boxes_beside, inside
 from ops.explaining.drawing import overlaid
 from ops.explaining.explain import Explainer, normalised
@@ -51,6 +51,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def explainer(weights: Path) -> Explainer:
     return Explainer.from_checkpoint(weights)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of networks that know nothing rough maps do, which are made in a fifth of the time."""
+    if "in_the_box" not in request.fixturenames:
+        monkeypatch.setattr(methods, "STEPS", 3)
+        monkeypatch.setattr(methods, "DRAWS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -320,10 +328,10 @@ def test_numbers_by_hand() -> None:
 @pytest.mark.parametrize(
     ("labels", "least"),
     [
-        ((0, 10), trust.LEAST_POINTED),
+        ((0,), trust.LEAST_POINTED),
         pytest.param(range(12), 0.9, marks=pytest.mark.slow),  # the table's of docs/explain.md
     ],
-    ids=["two", "all"],
+    ids=["one", "all"],
 )
 def test_the_model_in_the_box_looks_at_the_object(
     in_the_box: Explainer, rendered: Path, labels: Sequence[int], least: float
@@ -340,7 +348,7 @@ def test_the_model_in_the_box_looks_at_the_object(
         alike.append(found.trust.correlation)
     assert hits >= least * frames
     assert np.mean(deletion) < np.mean(centre)
-    assert np.mean(alike) < (trust.MOST_ALIKE if len(labels) > 2 else 0.5)  # of single videos up to 0.4
+    assert np.mean(alike) < (trust.MOST_ALIKE if len(labels) > 1 else 0.5)  # of single videos up to 0.4
 
 
 # ------------------------------------------------------------------------------------------------ the tools

@@ -21,7 +21,7 @@ from ops.data.clips import VideoClips
 from ops.data.videofile import video_names
 from ops.errors import InputError
 from ops.evaluation import results as written
-from ops.evaluation.ensemble import Predictions, combine, expected, refuse_what_cannot_be_combined
+from ops.evaluation.ensemble import Predictions, combine, expected, named_scores, refuse_what_cannot_be_combined
 from ops.evaluation.results import write_scores
 from ops.model.tsn import build_network, network_options
 from ops.programs import testing
@@ -381,6 +381,36 @@ def test_foreign_and_damaged_score_files(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "classes.npz", **{**saved, "categories": saved["categories"][::-1]})
     with pytest.raises(InputError, match="scores of other classes"):
         run("classes.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": np.array([0, 7])}, "labels from 0 to 7 of 2 classes"),
+        ({"labels": np.array([0, -2])}, "labels from -2 to 0 of 2 classes"),
+        ({"paths": np.array("x")}, "do not go together"),
+        ({"paths": np.array([1, 2])}, "do not go together"),
+        ({"categories": np.array([], str), "scores": np.ones((2, 0))}, "do not go together"),
+        ({"scores": np.array([[1, np.nan], [0, 1]])}, "x"),
+    ],
+    ids=str,
+)
+def test_damaged_scores_are_refused_in_words(changes: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+    whole = {
+        "paths": np.array(["x", "y"]),
+        "labels": np.array([0, 1]),
+        "scores": np.eye(2),
+        "categories": np.array(["a", "b"]),
+        "softmax": np.array(False),
+        "left_out": np.array([], str),
+    }
+    np.savez(tmp_path / "s.npz", **(whole | changes))
+    with pytest.raises(InputError, match=words):
+        named_scores(tmp_path / "s.npz")
+    np.save(tmp_path / "one", np.eye(2))
+    (tmp_path / "one.npy").rename(tmp_path / "s.npz")
+    with pytest.raises(InputError, match="not scores that --save_scores wrote"):
+        named_scores(tmp_path / "s.npz")
 
 
 def test_two_processes_ensemble_every_video_once(run: Run, trained: Path, tmp_path: Path) -> None:

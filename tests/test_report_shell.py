@@ -67,6 +67,13 @@ def test_charts_of_little(points: list[tuple[float, float]]) -> None:
     assert len(drawn.x_ticks) >= 2 and len(drawn.y_ticks) >= 2
 
 
+@pytest.mark.parametrize(("values", "low", "high"), [((100, 100), 96, 100), ((0, 50), 0, 52), ((0, 0), 0, 0.04)])
+def test_a_percentages_axis_ends_at_0_and_100(values: tuple[float, float], low: float, high: float) -> None:
+    drawn = Chart("a", "x", "%", [Series("s", list(enumerate(values)))])
+    _, top, _, bottom = drawn.frame
+    assert (drawn.down(low), drawn.down(high)) == (bottom, top)
+
+
 def test_a_gap_divides_a_line() -> None:
     drawn = Chart("a", "x", "y", [Series("s", [(0, 1), (1, 2), (2, float("nan")), (3, 1)])])
     assert [len(line.split()) for line in drawn.lines(drawn.series[0])] == [2, 1]

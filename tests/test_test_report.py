@@ -79,6 +79,8 @@ def made_motion(tested: Findings) -> Motion:
         (np.linspace(0.2, 1, 174), np.full(174, 1)),
         (np.linspace(0.9, 1, 174), np.full(174, 50)),
         (np.array([0.9, 0.6]), np.array([5, 5])),
+        (np.full(12, 0.5), np.full(12, 1)),
+        (np.full(50, 0.5), np.full(50, 2)),
     ],
 )
 def test_the_interval_of_the_mean_class_accuracy_covers_it(shares: np.ndarray, videos: np.ndarray) -> None:
@@ -90,7 +92,7 @@ def test_the_interval_of_the_mean_class_accuracy_covers_it(shares: np.ndarray, v
 def test_the_interval_of_the_mean_class_accuracy_at_its_ends() -> None:
     assert mean_class_interval(np.array([7]), np.array([9])) == wilson_interval(7, 9)
     low, high = mean_class_interval(np.array([5, 5]), np.array([5, 5]))
-    assert (low, high) == (pytest.approx(1 - 1.959964 * np.sqrt(2 * 5.5 / 6 * 0.5 / 6 / 5) / 2), 1)
+    assert (low, high) == (pytest.approx(1 - 1.959964 * np.sqrt(2 * 6 / 7 * 1 / 7 / 5) / 2), 1)
     assert mean_class_interval(np.array([0, 0]), np.array([5, 1]))[0] == 0
 
 

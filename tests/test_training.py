@@ -14,10 +14,20 @@ from torch import nn
 
 from ops.errors import InputError
 from ops.model.tsn import TSN, NetworkOptions, build_network
-from ops.running.engine import Step
+from ops.running.engine import Step, count_top_k, ranks
 from ops.running.optimizer import build_optimizer, learning_rate, parameter_groups, restore_optimizer
 from ops.running.precision import Precision, choose_precision
 from ops.running.published import rename_published
+
+
+def test_places_among_the_scores() -> None:
+    nan = float("nan")
+    scores = torch.tensor([[3.0, 1, 2], [3, 1, 2], [1, 1, 1], [1, 1, 1], [nan, 1, 2], [nan, 1, 2]])
+    labels = torch.tensor([0, 1, 0, 2, 2, 0])
+    assert ranks(scores, labels).tolist() == [1, 3, 1, 3, 2, 4]
+    assert [int(count_top_k(scores, labels, k)) for k in (1, 2, 5)] == [2, 3, 6]
+    first = scores[:4].argmax(dim=1) == labels[:4]  # of equal ones, as for the confusion matrix
+    assert ((ranks(scores[:4], labels[:4]) == 1) == first).all()
 
 
 @pytest.mark.parametrize("variant", ["tsm", "fexnet_released"])

@@ -48,7 +48,7 @@ WINDOWS = (Window("", 1200, 1500, "light"), Window("_phone", 390, 844, "dark"))
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    pages = dict(pair_of(word) for word in args.pages)
+    pages = dict(args.pages)
     outputs = [args.output / f"{name}{window.suffix}.webp" for name in pages for window in WINDOWS]
     check_writable(outputs)
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -70,18 +70,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Take pictures of pages (see the head of this file).")
-    parser.add_argument("pages", nargs="+", metavar="NAME=PAGE", help="a name, and an HTML file or an address")
+    page = "a name, and an HTML file or an address"
+    parser.add_argument("pages", nargs="+", metavar="NAME=PAGE", help=page)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the pictures")
     parser.add_argument("--click", nargs="+", default=[], metavar="BUTTON", help="click these first, one by one")
     wait = "after the page is loaded, and after each click (1)"
     parser.add_argument("--wait", type=float, default=1, metavar="SECONDS", help=wait)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.pages = [pair_of(word) for word in args.pages]
+    names = [name for name, _ in args.pages]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{min(twice)}: two pages have this name, and would be one picture")
+    return args
 
 
 def pair_of(word: str) -> tuple[str, str]:
     """`NAME=PAGE` as name and address; InputError for what is neither a file nor an address."""
     name, equals, page = word.partition("=")
-    if not (name and equals and page):
+    if not (name and equals and page) or Path(name).name != name:
         raise InputError(f"{word}: expected NAME=PAGE, as in report=report/quickstart/index.html")
     if page.startswith(("http://", "https://")):
         return name, page
@@ -98,7 +104,10 @@ def picture(browser: Any, address: str, window: Window, click: Sequence[str], wa
     page.goto(address)
     page.wait_for_timeout(1000 * wait)
     for name in click:
-        page.get_by_role("button", name=name).click()
+        button = page.get_by_role("button", name=name)
+        if not button.count():
+            raise InputError(f"{address}: it has no button {name!r} in a window of {window.width} pixels")
+        button.click()
         page.wait_for_timeout(1000 * wait)
     taken = page.screenshot()
     context.close()

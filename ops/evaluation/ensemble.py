@@ -155,11 +155,15 @@ def named_scores(path: Path) -> tuple[Predictions, list[str]]:
             paths, labels, scores, theirs, softmax, left_out = (file[name] for name in names)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; --save_scores writes one") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:  # TypeError: one array
         raise InputError(f"{path}: not scores that --save_scores wrote, or damaged ({error})") from error
-    right = scores.dtype.kind == "f" and scores.shape == (len(paths), len(theirs)) and softmax.shape == ()
-    if not right or labels.dtype.kind != "i" or labels.shape != (len(paths),):
-        raise InputError(f"{path}: damaged: {len(paths)} videos, {len(theirs)} classes, scores {scores.shape}")
-    values = (torch.from_numpy(labels), torch.from_numpy(scores))
+    words = all(array.ndim == 1 and (array.dtype.kind == "U" or not len(array)) for array in (paths, theirs, left_out))
+    right = words and scores.dtype.kind == "f" and scores.shape == (len(paths), len(theirs)) and softmax.shape == ()
+    if not right or not len(theirs) or labels.dtype.kind != "i" or labels.shape != paths.shape:
+        shapes = ", ".join(f"{array.dtype}{array.shape}" for array in (paths, labels, scores, theirs))
+        raise InputError(f"{path}: damaged: its paths, labels, scores and classes do not go together: {shapes}")
+    if len(labels) and not (labels.min() >= -1 and labels.max() < len(theirs)):
+        raise InputError(f"{path}: damaged: labels from {labels.min()} to {labels.max()} of {len(theirs)} classes")
+    values = (torch.from_numpy(labels).long(), torch.from_numpy(scores))
     refuse_no_numbers(str(path), paths.tolist(), values[1])
     return Predictions(str(path), paths.tolist(), *values, bool(softmax), tuple(left_out.tolist())), theirs.tolist()

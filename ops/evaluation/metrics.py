@@ -28,12 +28,12 @@ def mean_class_interval(right: np.ndarray, videos: np.ndarray, z: float = Z) -> 
     """The 95 % interval, from 0 to 1, of the mean over classes of their shares, `right` (K,) of `videos` (K,) > 0 each.
 
     The normal distribution's, with the variance of a mean over strata (Cochran, Sampling Techniques, 1977, chapter 5).
-    A class whose videos are all right, or that has one, would have no variance: its share is taken for
-    (right + 1/2) / (videos + 1) there. Of one class, where a normal distribution is far off, it is Wilson's.
+    A class whose videos are all right, or that has one, would have no variance: in it a class's share is taken for
+    (right + 1) / (videos + 2). Of one class, where a normal distribution is far off, it is Wilson's.
     """
     if len(videos) == 1:
         return wilson_interval(int(right[0]), int(videos[0]), z)
-    mean, share = (right / videos).mean(), (right + 0.5) / (videos + 1)
+    mean, share = (right / videos).mean(), (right + 1) / (videos + 2)
     reach = z * math.sqrt((share * (1 - share) / videos).sum()) / len(videos)
     return max(0.0, float(mean - reach)), min(1.0, float(mean + reach))
 

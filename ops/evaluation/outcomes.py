@@ -17,6 +17,7 @@ import torch
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions, named_scores
 from ops.files import write_text
+from ops.running.engine import ranks
 
 VIDEOS = "videos.csv"  # in a report's folder
 COLUMNS = ("path", "true", "predicted", "probability", "rank")
@@ -50,9 +51,6 @@ class Outcomes:
         Of classes with the same score the first is the predicted one, and ranks before the others, as in the metrics.
         """
         scores, labels = predictions.scores, predictions.labels
-        own = scores.gather(1, labels[:, None])  # (N, 1)
-        before = torch.arange(scores.shape[1]) < labels[:, None]  # (N, K)
-        rank = 1 + ((scores > own) | ((scores == own) & before)).sum(dim=1)
         predicted = scores.argmax(dim=1)
         return cls(
             source=predictions.source,
@@ -60,7 +58,7 @@ class Outcomes:
             true=[categories[label] for label in labels.tolist()],
             predicted=[categories[label] for label in predicted.tolist()],
             probability=probabilities.gather(1, predicted[:, None])[:, 0].numpy(),
-            rank=rank.numpy(),
+            rank=ranks(scores, labels).numpy(),
             left_out=predictions.left_out,
         )
 
@@ -87,7 +85,7 @@ def read_outcomes(path: Path) -> Outcomes:
     if path.is_dir() and not file.is_file():
         raise InputError(f"{path}: no {VIDEOS} in it: expected a folder that test_models.py --report DIR wrote")
     try:
-        with file.open(newline="", encoding="utf-8") as opened:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
             return _of_rows(str(path), list(csv.reader(opened, strict=True)))
     except FileNotFoundError:
         raise InputError(

@@ -24,10 +24,19 @@ from ops.running.distributed import ALONE, DistributedContext
 LEAST_SCALE = 1e-4  # of the loss in fp16; it starts at 65536 and is halved for each step whose gradients overflow
 
 
+def ranks(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The place (N,) of each label (N,) among the scores (N, K), from 1 on; of equal ones the first class comes first.
+
+    A score that is no number is above all that are, and where a label's own is none its place is the last.
+    """
+    own = scores.gather(1, labels[:, None])  # (N, 1)
+    first = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]  # (N, K)
+    return 1 + (~(scores <= own) | ((scores == own) & first)).sum(dim=1)
+
+
 def count_top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
-    """How many of the labels (N,) are among the `k` largest scores (N, K); with K < k, all classes count."""
-    top = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, k)
-    return (top == labels[:, None]).any(dim=1).sum()
+    """How many of the labels (N,) are among the `k` largest scores (N, K) (see `ranks`)."""
+    return (ranks(scores, labels) <= k).sum()
 
 
 def in_words(statistics: dict[str, float]) -> str:

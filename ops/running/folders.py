@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import InputError
+from ops.files import in_words
 from ops.locks import claimed
 from ops.running.checkpoint import BEST, LATEST, Checkpoint
 from ops.running.runlog import TABLE
+
+logger = logging.getLogger(__name__)
 
 KEEP_BOTH = "keep both (--suffix NAME or --store_name NAME)"
 LEFT = ("events.out.tfevents.*", "index.html", "clips/*.jpg")  # in a run's log, beside its table
@@ -58,9 +62,12 @@ class RunFolders:
 
         A new run soon has two, the latest and the best; a resumed one replaces those that are there.
         """
-        for file in [*self.earlier_checkpoints(resumed), *self.earlier_log(resumed)]:
+        earlier_log = self.earlier_log(resumed)
+        for file in [*self.earlier_checkpoints(resumed), *earlier_log]:
             if resumed is None or file.resolve() != resumed.path.resolve():
                 file.unlink()
+        if earlier_log:
+            self._remove_extras()
         needed = checkpoint_size * (1 if resumed else 2)
         free = shutil.disk_usage(self.checkpoints).free
         if needed > free:
@@ -80,7 +87,15 @@ class RunFolders:
         goes_on = resumed is not None and resumed.training.get("name") == self.name
         if goes_on or not (self.log / TABLE).exists():
             return []
-        return [self.log / TABLE, *(file for left in LEFT for file in self.log.glob(left))]
+        return [self.log / TABLE]
+
+    def _remove_extras(self) -> None:
+        """What stood beside an earlier run's table, for people to look at: no reason to end a training."""
+        for file in [file for left in LEFT for file in self.log.glob(left)]:
+            try:
+                file.unlink()
+            except OSError as error:
+                logger.warning("%s is of an earlier run and can't be removed: %s", file, in_words(error))
 
     def how_to_go_on(self) -> str:
         """For a run that ends early."""

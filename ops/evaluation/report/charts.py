@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 420, 260  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 68, 12, 12, 40  # margins
+ANY, PERCENT = (-math.inf, math.inf), (0.0, 100.0)  # what an axis may show
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Series:
     """A line: its name, its points `(x, y)` (those that are not finite are gaps), and how it is drawn.
 
     kind: `line`, `dots` (a line with a dot a point, each with its numbers on hovering), `dashes` (for comparison),
-    `bars`. colour: of eight that can be told apart, in order; the same as for the same thing elsewhere.
+    `dashes dots`, `bars`. colour: of eight that can be told apart, in order; the same as for the same thing elsewhere.
     """
 
     name: str
@@ -28,7 +29,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn over what. `x_range`, `y_range`: None takes what the data have. `note`: a line below it."""
+    """What is drawn over what. `x_range`, `y_range`: None takes what the data have, of percentages at most 0 to 100.
+
+    note: a line below it.
+    """
 
     title: str
     x: str
@@ -43,7 +47,8 @@ class Chart:
 
     def __post_init__(self) -> None:
         xs, ys = ([p[axis] for s in self.series for p in s.points if _finite(p)] for axis in (0, 1))
-        object.__setattr__(self, "_ranges", (self.x_range or _range_of(xs), self.y_range or _range_of(ys)))
+        y_range = self.y_range or _range_of(ys, PERCENT if "%" in self.y else ANY)
+        object.__setattr__(self, "_ranges", (self.x_range or _range_of(xs), y_range))
 
     def across(self, x: float) -> float:
         """Where a value of the x axis is drawn."""
@@ -94,11 +99,11 @@ def _finite(point: tuple[float, float]) -> bool:
     return all(math.isfinite(value) for value in point)
 
 
-def _range_of(values: Sequence[float]) -> tuple[float, float]:
+def _range_of(values: Sequence[float], within: tuple[float, float] = ANY) -> tuple[float, float]:
     """A little more than the values take; something where there are none or all are alike."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     reach = (high - low) or abs(high) or 1.0
-    return low - 0.04 * reach, high + 0.04 * reach
+    return max(low - 0.04 * reach, within[0]), min(high + 0.04 * reach, within[1])
 
 
 def _ticks(low: float, high: float, most: int, whole: bool = False) -> list[tuple[float, str]]:

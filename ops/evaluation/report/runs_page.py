@@ -54,7 +54,7 @@ def _charts(runs: Sequence[LoggedRun]) -> list[Chart]:
 
 def _series(curves: Sequence[Sequence[tuple[float, float]]]) -> list[Series]:
     return [
-        Series(mark, curve, "dots" if place < COLOURS else "dashes", place % COLOURS)
+        Series(mark, curve, "dots" if place < COLOURS else "dashes dots", place % COLOURS)
         for place, (mark, curve) in enumerate(zip(MARKS, curves, strict=False))
         if curve
     ]

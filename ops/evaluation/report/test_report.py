@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -162,6 +163,7 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
     for pair in confused_pairs(tested.confusion, PAIRS):
         names = tested.categories[pair.true], tested.categories[pair.predicted]
         pairs.append((*names, pair, _examples(names, outcomes, surest_wrong, album)))
+    of_a_class = math.ceil(SHOWN / max(1, len({outcomes.true[place] for place in right.tolist()})))
     bins = reliability(tested.probabilities, tested.labels)
     return {
         "cards": _cards(tested),
@@ -171,7 +173,8 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
         "data": _matrix(tested),
         "pairs": pairs,
         "mistakes": [album.example(place) for place in surest_wrong[:SHOWN]],
-        "hits": [album.example(place) for place in _of_every_class(surest_right, outcomes.true)],
+        "hits": [album.example(place) for place in _of_every_class(surest_right, outcomes.true, of_a_class)],
+        "hits_of_a_class": of_a_class,
         "counts": {"videos": len(outcomes.paths), "wrong": len(wrong), "right": len(right)},
         "ece": 100 * bins.error,
         "charts": [_reliability_chart(bins), _histogram(bins), _coverage_chart(tested)],
@@ -183,9 +186,8 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
     }
 
 
-def _of_every_class(places: np.ndarray, true: Sequence[str]) -> list[int]:
-    """Of places in order the first so many, of no class more than it takes: one alone could fill the page."""
-    most = -(-SHOWN // max(1, len({true[place] for place in places})))
+def _of_every_class(places: np.ndarray, true: Sequence[str], most: int) -> list[int]:
+    """Of places in order the first so many, of no class more than `most`: one alone could fill the page."""
     shown: list[int] = []
     of_class: Counter[str] = Counter()
     for place in places.tolist():

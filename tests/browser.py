@@ -5,6 +5,7 @@ A test asks for the fixture `open_page` (conftest.py) and gives it a file or an 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,11 @@ class Opened:
 
 
 OpenPage = Callable[..., Opened]
+
+
+def not_isolated(html: str) -> list[str]:
+    """The texts with letters that run from right to left but in no <bdi>, and so reorder what is beside them."""
+    return re.findall(r"(?<!<bdi)>([^<>]*[\u0590-\u06ff][^<>]*)", html)
 
 
 def program() -> str:

@@ -63,6 +63,15 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def refuse_to_overwrite(outputs: Iterable[Path], inputs: Iterable[Path], what: str) -> None:
+    """InputError where a file to be written is one of `inputs`, which are `what`, or another output."""
+    taken = {file.resolve() for file in inputs}
+    for file in outputs:
+        if file.resolve() in taken:
+            raise InputError(f"{file}: it is {what}, or two outputs are this file; name another one")
+        taken.add(file.resolve())
+
+
 def check_writable(paths: Iterable[Path]) -> None:
     """Makes the folders of the files to come and writes there on trial: InputError now, not after hours of work."""
     for path in paths:

@@ -6,13 +6,18 @@ import csv
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from browser import NARROW, WIDE, OpenPage
+from browser import NARROW, WIDE, OpenPage, not_isolated
 from helpers_data import write_videos
 
+from ops.data.clips import ClipOptions
+from ops.data.records import VideoRecord
+from ops.data.showing import ShownVideos
 from ops.data.videofile import video_names
 from ops.errors import InputError
 from ops.evaluation.comparison import compare, in_words
@@ -128,6 +133,7 @@ def test_bad_input(tmp_path: Path) -> None:
     good, nan = report(tmp_path / "a", outcomes("10")), scores(tmp_path / "nan.npz", "10", float("nan"))
     (tmp_path / "empty").mkdir()
     (good / "index.html").write_text("the report of a test")
+    before, page = (good / VIDEOS).read_bytes(), tmp_path / "page"
     for flags, words in (
         ([tmp_path / "empty"], "no videos.csv in it"),
         ([nan], "infinite or no numbers"),
@@ -136,12 +142,30 @@ def test_bad_input(tmp_path: Path) -> None:
         ([good, "--margin", "nan"], "--margin nan"),
         ([good, "--dataset", "demo"], "give --html DIR"),
         ([good, "--storage", "film"], "--storage film"),
-        ([good, "--csv", good], "--csv"),
-        ([good, "--html", good], "it holds another page"),
+        (
+            [good, "--test_list", "l.txt", "--storage", "video"],
+            "--storage video: says where the flips' frames are",
+        ),
+        ([good, "--test_list", "l.txt"], "--test_list l.txt: says where the flips' frames are: needs --dataset NAME"),
+        ([good, "--csv", good], "a folder or a device"),
+        ([good, "--csv", good / "videos.csv"], "videos.csv: it is one of the two tests"),
+        ([good, "--csv", good / ".." / "a" / "videos.csv"], "videos.csv: it is one of the two tests"),
+        ([good, "--html", page, "--csv", page / "flips.csv"], "flips.csv: it is one of the two tests, or two outputs"),
+        (
+            [good, "--html", page, "--csv", page / "index.html"],
+            "index.html: it is one of the two tests, or two",
+        ),
+        ([good, "--html", good], 'no page "FEXNet: two tests compared", and would be lost: name another place'),
+        ([tmp_path / "nowhere", "--html", page, "--dataset", "nowhere either"], "no such file"),
     ):
         with pytest.raises(InputError, match=re.escape(words)):
             main([str(good), *map(str, flags)])
-    assert (good / "index.html").read_text() == "the report of a test"
+    assert (good / "index.html").read_text() == "the report of a test" and (good / VIDEOS).read_bytes() == before
+    assert not page.exists()
+    page.mkdir()
+    (page / "frames").touch()
+    with pytest.raises(InputError, match=r"frames.*can't be made"):
+        main([str(good), str(good), "--html", str(page), "--dataset", "demo"])
     assert parse(["a", "b"]).margin is None
 
 
@@ -157,9 +181,13 @@ def pictured(tmp_path: Path) -> Path:
         frame.unlink()
     reports = [report(tmp_path / name, outcomes(right)) for name, right in (("a", "00011"), ("b", "11101"))]
     data = ["--dataset", "mine", "--root_dataset", str(tmp_path / "dataset")]
-    for _ in range(2):  # a second time it replaces its own
-        main([*map(str, reports), "--margin", "5", "--html", str(tmp_path / "page"), *data])
-    return tmp_path / "page"
+    page = tmp_path / "page"
+    for those in (reports[::-1], reports[:1] * 2, reports):  # later ones replace the earlier, pictures and all
+        main([*map(str, those), "--margin", "5", "--html", str(page), *data])
+        shown = set(re.findall(r'"(frames/[^"]*)"', (page / "index.html").read_text()))
+        assert shown == {f"frames/{file.name}" for file in page.glob("frames/*")}
+        assert len(shown) == (0 if those[0] == those[1] else 2)
+    return page
 
 
 def test_the_page(pictured: Path, open_page: OpenPage) -> None:
@@ -172,6 +200,7 @@ def test_the_page(pictured: Path, open_page: OpenPage) -> None:
     ]  # fmt: skip
     assert rows[0]["true"] == rows[0]["predicted_b"] == EVIL and rows[0]["predicted_a"] == CLASSES[1]
     opened = open_page(pictured / "index.html")
+    assert not not_isolated((pictured / "index.html").read_text())
     page = opened.page
     expect(page.locator(".player[data-frames]")).to_have_count(2)
     assert page.locator(".player img").first.evaluate("image => image.naturalWidth") > 0
@@ -190,3 +219,33 @@ def test_the_page(pictured: Path, open_page: OpenPage) -> None:
         page.emulate_media(color_scheme=look)
         assert opened.fits() and not opened.faults(), (size, look)
     assert not opened.requests_elsewhere("file:") and not opened.errors
+
+
+@pytest.mark.parametrize(
+    ("listed", "paths", "place"),
+    [
+        (["c", "c.mp4"], ["c"], 0),
+        (["c", "c.mp4"], ["c.mp4"], 1),
+        (["a.mp4", "a.avi"], ["a.avi"], 1),
+        (["c.mp4.avi"], ["c.mp4.avi"], 0),
+        (["c.mp4.avi"], ["c.mp4"], 0),  # of extracted frames
+        (["c.mp4", "c.mp4.avi"], ["c.mp4"], 0),
+        (["c.mp4", "c.mp4.avi"], ["c.mp4.avi"], 1),
+        (["v", "w"], ["w.mp4"], 1),
+        (["v.mp4", "w.mp4"], ["w"], 1),
+        (["v.mp4", "w.mp4"], ["w.webm"], 1),
+        (["v.mp4", "w"], ["x", "w"], 1),  # of two tests
+        (["a.mp4", "a.avi"], ["a", "a.avi"], 1),
+    ],
+    ids=str,
+)
+def test_frames_are_found_by_what_a_video_is_called_elsewhere(listed: list[str], paths: list[str], place: int) -> None:
+    def read(record: VideoRecord, numbers: list[int]) -> torch.Tensor:
+        return torch.full((len(numbers), 3, 2, 2), record.label, dtype=torch.uint8)
+
+    records = [VideoRecord(path, 3, n) for n, path in enumerate(listed)]
+    storage: Any = SimpleNamespace(read=read)
+    videos = ShownVideos(records, storage, ClipOptions(2))
+    assert videos(*paths).shape == (2, 2, 2, 3) and (videos(*paths) == place).all()
+    with pytest.raises(InputError, match="does not name it"):
+        videos("other", "another.mp4")

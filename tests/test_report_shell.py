@@ -11,9 +11,10 @@ from browser import NARROW, WIDE, OpenPage
 from jinja2 import ChoiceLoader, DictLoader
 from PIL import Image
 
+from ops.errors import InputError
 from ops.evaluation.report import page
 from ops.evaluation.report.charts import Chart, Series
-from ops.evaluation.report.strips import MOST_FRAMES, SIDE, Strip, write_strip
+from ops.evaluation.report.strips import MOST_FRAMES, SIDE, Album, Strip, write_strip
 
 EVIL = '"><img src=x onerror=alert(1)></script><b>'
 TEMPLATE = """{% extends "base.html" %}{% from "macros.html" import chart, player, sortable, fact_list, figure_card %}
@@ -39,7 +40,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "gone": Strip("not there.jpg", 4),
         "faulty": Strip(fault=EVIL),
     }
-    page.write_page(tmp_path / "index.html", "all.html", EVIL, **values)
+    page.write_page(tmp_path / "index.html", "all.html", EVIL, "made", **values)
     return tmp_path / "index.html"
 
 
@@ -52,6 +53,46 @@ def test_a_strip_is_of_bounded_size(tmp_path: Path) -> None:
         assert image.size == (MOST_FRAMES * SIDE, 96)
         assert image.getpixel((10, 10)) == (0, 0, 0) and image.getpixel((image.width - 10, 10)) == (255, 255, 255)
     assert write_strip(tmp_path, "t.jpg", frames[:1, :7, :9]) == Strip("t.jpg", 1, 9, 7)
+
+
+def test_an_album_is_of_the_videos_that_it_was_asked_for(tmp_path: Path) -> None:
+    """And of these alone once its page is written; what is not a strip stays."""
+    asked: list[tuple[str, ...]] = []
+
+    def frames(*paths: str) -> np.ndarray:
+        asked.append(paths)
+        if "gone" in paths:
+            raise InputError("it is gone")
+        return np.zeros((2, 9, 9, 3), np.uint8)
+
+    folder = tmp_path / "frames"
+    first, again, gone = (album := Album(tmp_path, frames)).strip("a", "a.mp4"), album.strip("a"), album.strip("gone")
+    assert first is again and gone == Strip(fault="it is gone") and asked == [("a", "a.mp4"), ("gone",)]
+    (folder / "mine.jpg").touch()
+    later = Album(tmp_path, frames)
+    other = later.strip("b")
+    assert {file.name for file in folder.iterdir()} == {"mine.jpg", Path(first.file).name, Path(other.file).name}
+    later.remove_others()
+    assert {file.name for file in folder.iterdir()} == {"mine.jpg", Path(other.file).name}
+    (folder / "mine.jpg").unlink()
+    Album(tmp_path, frames).remove_others()
+    assert not folder.exists()
+
+
+def test_a_page_replaces_its_own_kind_alone(written: Path) -> None:
+    page.refuse_other_page(written, "made")
+    page.refuse_other_page(written.parent / "nothing there", "made")
+    whole = written.read_text()
+    claims = whole.replace("FEXNet: made", "something else").replace("<p", "<p>FEXNet: made</p><p", 1)
+    for content, kind in ((whole, "mad"), (whole, "report of a test"), (claims, "made"), ("", "made")):
+        written.write_text(content)
+        with pytest.raises(InputError, match=rf'index\.html: .*"FEXNet: {kind}".*name another place, or move it away'):
+            page.write_page(written, "base.html", "b", kind)
+        assert written.read_text() == content
+    written.write_text(whole)
+    page.write_page(written, "base.html", '<meta name="generator" content="FEXNet: mad">', "made")
+    with pytest.raises(InputError):
+        page.refuse_other_page(written, "mad")
 
 
 def test_what_comes_from_files_is_text(written: Path) -> None:

@@ -176,7 +176,7 @@ def test_the_page_of_an_odd_result(tmp_path: Path, name: str) -> None:
     read = read_outcomes(tmp_path)
     assert read.paths == tested.outcomes.paths and np.array_equal(read.rank, tested.outcomes.rank)
     assert len(list((tmp_path / "frames").iterdir())) <= PAIRS * EXAMPLES + 2 * SHOWN
-    assert all(file.is_file() for file in outputs(tmp_path)[:-1])
+    assert all(file.is_file() for file in outputs(tmp_path)[:-1] if file.name != "motion.csv")
 
 
 def test_the_most_telling_examples_are_shown(tmp_path: Path) -> None:
@@ -308,6 +308,22 @@ def test_a_report_without_labels_is_refused(demo: Path, network: Path) -> None:
         with pytest.raises(InputError, match=rf"^{flag.split('=')[0]}.*no labels.*leave it out, or give a list"):
             evaluate(demo, network, flag)
     assert not (demo / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize("file", ["index.html", "videos.csv", "motion.csv"])
+def test_no_other_output_is_a_file_of_the_report(tmp_path: Path, file: str) -> None:
+    flags = [f"--report={tmp_path}", f"--result_json={tmp_path / file}"]
+    with pytest.raises(InputError, match=rf"{re.escape(file)}: .*two outputs are this file"):
+        evaluate(tmp_path, tmp_path / "none.pth", *flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_replaces_no_other_page(tmp_path: Path) -> None:
+    """Which is found before the network is read."""
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(InputError, match=r'index\.html: .*no page "FEXNet: report of a test", and would be lost'):
+        evaluate(tmp_path, tmp_path / "none.pth", f"--report={tmp_path}")
+    assert (tmp_path / "index.html").read_text() == "mine"
 
 
 def test_in_a_browser(tmp_path: Path, open_page: OpenPage) -> None:

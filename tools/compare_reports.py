@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.console import start_logging
 from ops.data.catalog import resolve
 from ops.errors import InputError, did_you_mean, reported
-from ops.files import check_writable
+from ops.files import check_writable, refuse_to_overwrite
 from ops.names import STORAGES
 from tools.options import add_root, documented_parser
 
@@ -34,18 +34,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     from ops.data.showing import ShownVideos  # torch takes seconds
     from ops.data.videofile import video_names
-    from ops.evaluation.comparison import FLIPS, compare, in_words, write_flips
-    from ops.evaluation.outcomes import read_outcomes
-    from ops.evaluation.report.comparison_page import PAGE, refuse_other_pages, write_comparison
+    from ops.evaluation.comparison import compare, in_words, write_flips
+    from ops.evaluation.outcomes import VIDEOS, read_outcomes
+    from ops.evaluation.report.comparison_page import KIND, PAGE, outputs, write_comparison
+    from ops.evaluation.report.page import refuse_other_page
 
+    to_come = [args.csv] if args.csv else []
     if args.html:
-        refuse_other_pages(args.html)
-    check_writable([*([args.csv] if args.csv else []), *(args.html / name for name in (FLIPS, PAGE) if args.html)])
+        refuse_other_page(args.html / PAGE, KIND)
+        to_come += outputs(args.html, pictured=bool(args.dataset))
+    inputs = [path / VIDEOS if path.is_dir() else path for path in (args.a, args.b)]
+    refuse_to_overwrite(to_come, inputs, "one of the two tests")
+    tests = read_outcomes(args.a), read_outcomes(args.b)
+    check_writable(to_come)
     videos = None
     if args.dataset:
         data = resolve(args.dataset, args.root_dataset, val_list=args.test_list, storage=args.storage)
         videos = ShownVideos.of_list(data)
-    compared = compare(read_outcomes(args.a), read_outcomes(args.b), video_names, args.common)
+    compared = compare(*tests, video_names, args.common)
     print(*in_words(compared, args.margin), sep="\n")
     if args.csv:
         write_flips(args.csv, compared)
@@ -76,10 +82,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         faults.append(f"--margin {args.margin:g}: points of top-1, above 0 and below 100, as 0.5")
     if args.dataset and not args.html:
         faults.append("--dataset: shows the flips' frames on the page: give --html DIR too")
+    for flag, value in (("--storage", args.storage), ("--test_list", args.test_list)):
+        if value and not args.dataset:
+            faults.append(f"{flag} {value}: says where the flips' frames are: needs --dataset NAME")
     if args.storage and args.storage not in STORAGES:
         faults.append(f"--storage {args.storage}: one of {', '.join(STORAGES)}{did_you_mean(args.storage, STORAGES)}")
-    if args.csv and args.csv.resolve() in (args.a.resolve(), args.b.resolve()):
-        faults.append(f"--csv {args.csv}: it is one of the two tests: name another file")
     if faults:
         raise InputError("; ".join(faults))
     return args

@@ -28,13 +28,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, read, print, write."""
     start_logging()
     args = parse(argv)
-    from ops.evaluation.report.runs_page import write_runs_page  # torch takes seconds
+    from ops.evaluation.report.page import refuse_other_page
+    from ops.evaluation.report.runs_page import KIND, write_runs_page  # torch takes seconds
     from ops.evaluation.report.training_page import PAGE
     from ops.evaluation.runs import in_words, read_runs
 
     runs = read_runs(args.runs)
     if args.out.resolve() in [(run.folder / PAGE).resolve() for run in runs]:
         raise InputError(f"--out {args.out}: it is the page of one of the runs; name another file")
+    refuse_other_page(args.out, KIND)
     check_writable([args.out])
     print(*in_words(runs), sep="\n")
     write_runs_page(args.out, runs)

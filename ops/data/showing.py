@@ -29,7 +29,8 @@ class ShownVideos:
         self.records = records
         self.storage = storage
         self.options = options
-        self.place = {name: n for n, name in enumerate(video_names([record.path for record in records]))}
+        paths = [record.path for record in records]
+        self.listed, self.known = ({name: n for n, name in enumerate(of)} for of in (paths, video_names(paths)))
 
     @classmethod
     def of_list(cls, data: DataSource, decoder: str = "auto", reverse_time: bool = False) -> ShownVideos:
@@ -38,15 +39,17 @@ class ShownVideos:
         records = listed(data, storage, data.val_list, unlabelled_too=True)
         return cls(records, storage, ClipOptions(FRAMES, reverse_time=reverse_time))
 
-    def __call__(self, path: str) -> np.ndarray:
-        """uint8 `(T, H, W, 3)` of the video at a path, by its name without the ending of a video file.
+    def __call__(self, *paths: str) -> np.ndarray:
+        """uint8 `(T, H, W, 3)` of the video of these paths, in the list or in others: each may have another ending.
 
         Raises InputError, in plain words, if there are none.
         """
-        place = self.place.get(video_names([path])[0])
-        if place is None:
+        stripped = [name for path in paths for name in video_names([path])]
+        ways = ((self.listed, paths), (self.known, paths), (self.known, stripped))  # the surest first
+        places = [of[name] for of, names in ways for name in names if name in of]
+        if not places:
             raise InputError("the list does not name it (any more)")
-        record, o = self.records[place], self.options
+        record, o = self.records[places[0]], self.options
         (firsts,) = sampling.test_clips(record.num_frames, o.segments, o.frames_per_segment, "uniform")
         numbers, order = np.unique(firsts[::-1] if o.reverse_time else firsts, return_inverse=True)
         try:

@@ -20,8 +20,8 @@ from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.motion import Motion
 from ops.evaluation.outcomes import Outcomes
-from ops.evaluation.report.strips import MOST_FRAMES
-from ops.evaluation.report.test_report import Findings, Frames, write_report
+from ops.evaluation.report.strips import MOST_FRAMES, Frames
+from ops.evaluation.report.test_report import Findings, write_report
 from ops.names import PROTOCOLS
 from ops.programs.member import Member, chosen
 from ops.recognition.contract import SAMPLINGS, Views

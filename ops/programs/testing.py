@@ -29,9 +29,10 @@ from ops.evaluation.ensemble import Predictions, combine, expected, read_scores,
 from ops.evaluation.metrics import accuracies
 from ops.evaluation.reliability import expected_calibration_error
 from ops.evaluation.report import test_report
+from ops.evaluation.report.page import refuse_other_page
 from ops.evaluation.results import write_challenge, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
-from ops.files import check_writable
+from ops.files import check_writable, refuse_to_overwrite
 from ops.locks import claimed
 from ops.model.deploy import deploy
 from ops.model.tsn import TSN
@@ -54,8 +55,11 @@ def run(args: argparse.Namespace) -> None:
     """Builds every member, refuses what cannot be combined, scores every video, reports."""
     kept = files_of_members(args)
     outputs = [Path(f) for f in (args.result_json, args.save_scores, args.csv_file, *kept) if f]
-    refuse_to_overwrite(outputs, args.weights)
-    check_writable(outputs + (test_report.outputs(Path(args.report)) if args.report else []))
+    if args.report:
+        outputs += test_report.outputs(Path(args.report))
+        refuse_other_page(Path(args.report) / test_report.PAGE, test_report.KIND)
+    refuse_to_overwrite(outputs, map(Path, args.weights), "one of --weights")
+    check_writable(outputs)
     with join_processes(args.gpus) as context, ExitStack() as held:
         if args.calibrate:
             context.by_main(lambda: held.enter_context(held_to_calibrate(Path(args.weights[0]))))
@@ -93,15 +97,6 @@ def files_of_members(args: argparse.Namespace) -> list[Path | None]:
         None if weights.endswith(".npz") else whole.with_name(f"{whole.stem}.member{index}.npz")
         for index, weights in enumerate(args.weights)
     ]
-
-
-def refuse_to_overwrite(outputs: Sequence[Path], weights: Sequence[str]) -> None:
-    """InputError where a file to be written is one of --weights, or another output."""
-    taken = {Path(file).resolve() for file in weights}
-    for file in outputs:
-        if file.resolve() in taken:
-            raise InputError(f"{file}: it is one of --weights, or two outputs are this file; name another one")
-        taken.add(file.resolve())
 
 
 def build_member(args: argparse.Namespace, index: int, plain: DataSource, context: DistributedContext) -> Member:

@@ -13,8 +13,9 @@ import torch
 from ops.data.clips import ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.loader import first_training_keys
 from ops.errors import InputError
+from ops.evaluation.report.page import refuse_other_page
 from ops.evaluation.report.strips import Strip, write_strip
-from ops.evaluation.report.training_page import Sheet, ShownClip, write_training_page
+from ops.evaluation.report.training_page import KIND, PAGE, Sheet, ShownClip, write_training_page
 from ops.files import in_words
 from ops.running.logged import read_run
 
@@ -34,6 +35,7 @@ class TrainingReport:
     def __init__(self, folder: Path, clips: VideoClips, categories: Sequence[str], args: argparse.Namespace) -> None:
         self.folder = folder
         try:
+            refuse_other_page(folder / PAGE, KIND)
             self.sheet = Sheet(list(shown_clips(folder, clips, categories)), made(clips.options, args))
         except Exception as error:
             self.sheet = Sheet(fault=f"The clips can't be shown: {_said(error)}")

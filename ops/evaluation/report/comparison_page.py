@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,12 @@ from ops.evaluation.comparison import (
 from ops.evaluation.metrics import wilson_interval
 from ops.evaluation.paired import LEVEL, Paired
 from ops.evaluation.report.page import write_page
-from ops.evaluation.report.strips import Strip, write_strip
+from ops.evaluation.report.strips import FRAMES, Album, Frames, Strip
 
 PAGE = "index.html"
+KIND = "two tests compared"
 PICTURES = 24  # of the flips in either direction
 ROWS = 2000  # of the flips on the page; all are in the table beside it
-
-FramesOf = Callable[[str], np.ndarray]  # of a video's name, uint8 (n, H, W, 3); raises InputError where there are none
 
 
 @dataclass(frozen=True)
@@ -38,27 +37,28 @@ class Shown:
     strip: Strip
 
 
-def refuse_other_pages(folder: Path) -> None:
-    """InputError where the page would replace another one than that of a comparison."""
-    if (folder / PAGE).exists() and not (folder / FLIPS).exists():
-        raise InputError(f"--html {folder}: it holds another page (a report?), which would be lost: name a new folder")
+def outputs(folder: Path, pictured: bool) -> list[Path]:
+    """The files to come, and a strip, to be tried before."""
+    return [folder / FLIPS, folder / PAGE, *([folder / FRAMES / "0.jpg"] if pictured else [])]
 
 
-def write_comparison(folder: Path, compared: Comparison, margin: float | None, frames_of: FramesOf | None) -> None:
-    """`index.html`, `flips.csv` and, with `frames_of`, pictures of the first flips in `frames/`; the page last."""
+def write_comparison(folder: Path, compared: Comparison, margin: float | None, frames: Frames | None) -> None:
+    """`index.html`, `flips.csv` and, with `frames`, pictures of the first flips in `frames/`.
+
+    The page comes last, then an earlier one's pictures go.
+    """
     write_flips(folder / FLIPS, compared)
+    album = Album(folder, frames or _none)
     galleries = []
-    for mark, title, flips in (
-        ("b", "Only B has right", compared.gained),
-        ("a", "Only A has right", compared.lost),
-    ):
-        chosen = _surest_mistakes(flips)
-        galleries.append((title, len(flips), _pictured(folder, mark, chosen, frames_of)))
+    for title, flips in (("Only B has right", compared.gained), ("Only A has right", compared.lost)):
+        chosen = _surest_mistakes(flips) if frames is not None else []
+        galleries.append((title, len(flips), [Shown(flip, album.strip(*flip.paths)) for flip in chosen]))
     paired = compared.paired
     write_page(
         folder / PAGE,
         "comparison.html",
         "Two tests compared",
+        KIND,
         compared=compared,
         cards=_cards(paired, margin),
         verdicts=[
@@ -67,27 +67,21 @@ def write_comparison(folder: Path, compared: Comparison, margin: float | None, f
             *without(compared),
         ],
         galleries=galleries,
-        pictures=frames_of is not None,
+        pictures=frames is not None,
         rows=[*compared.gained, *compared.lost][:ROWS],
         rows_left=max(0, len(compared.flips) - ROWS),
     )
+    album.remove_others()
+
+
+def _none(*_: str) -> np.ndarray:
+    """No frames are asked for."""
+    raise InputError("none are asked for")
 
 
 def _surest_mistakes(flips: Sequence[Flip]) -> list[Flip]:
     """First those where the one that is wrong was the surest."""
     return sorted(flips, key=lambda flip: -flip.probability[0 if flip.gained else 1])[:PICTURES]
-
-
-def _pictured(folder: Path, mark: str, flips: Sequence[Flip], frames_of: FramesOf | None) -> list[Shown]:
-    shown = []
-    for number, flip in enumerate(flips if frames_of else (), start=1):
-        assert frames_of is not None
-        try:
-            strip = write_strip(folder, f"frames/only_{mark}_{number:02d}.jpg", frames_of(flip.name))
-        except InputError as error:
-            strip = Strip(fault=str(error))
-        shown.append(Shown(flip, strip))
-    return shown
 
 
 def _cards(paired: Paired, margin: float | None) -> list[tuple[str, str, str]]:

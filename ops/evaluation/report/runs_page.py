@@ -12,6 +12,7 @@ from ops.evaluation.report.training_page import epochs_range
 from ops.evaluation.runs import MARKS, differing_environment, differing_options, summary, warnings
 from ops.running.logged import LoggedRun
 
+KIND = "trainings compared"
 COLOURS = 8  # further runs are drawn dashed
 CURVES = (
     ("Top-1 in validation", "%", "val_top1"),
@@ -29,6 +30,7 @@ def write_runs_page(path: Path, runs: Sequence[LoggedRun]) -> None:
         path,
         "runs.html",
         "Trainings compared",
+        KIND,
         runs=[(mark, run.name, run.folder, summary(run)) for mark, run in zip(MARKS, runs, strict=False)],
         warnings=warnings(runs),
         charts=_charts(runs),

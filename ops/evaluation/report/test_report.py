@@ -6,13 +6,10 @@ Legend: `N` videos, `K` classes.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ops.errors import InputError
 from ops.evaluation import coverage
 from ops.evaluation.metrics import mean_class_interval, wilson_interval
 from ops.evaluation.motion import ORDERS, Motion
@@ -36,17 +32,14 @@ from ops.evaluation.report.classes import (
     write_classes,
 )
 from ops.evaluation.report.page import write_page
-from ops.evaluation.report.strips import Strip, write_strip
+from ops.evaluation.report.strips import FRAMES, Album, Frames, Strip
 from ops.evaluation.results import write_confusion
 from ops.files import write_text
 
 PAGE, CLASSES, MOTION = "index.html", "classes.csv", "motion.csv"
-FRAMES = "frames"  # the folder of strips
-STRIP = re.compile(r"[0-9a-f]{16}\.jpg")  # what is in it
+KIND = "report of a test"
 # So that the page stays small, however many videos there are.
 PAIRS, EXAMPLES, SHOWN, LEFT_OUT = 12, 2, 24, 200
-
-Frames = Callable[[str], np.ndarray]  # of a video, by its path in the list: uint8 (n, H, W, 3); raises InputError
 
 
 @dataclass(frozen=True)
@@ -84,8 +77,8 @@ class Example:
 
 
 def outputs(folder: Path) -> list[Path]:
-    """The files that a report of a test always has, and a strip, to be tried before the test."""
-    names = ("confusion_matrix.csv", "confusion_matrix.png", VIDEOS, CLASSES, PAGE)
+    """The files that a report of a test writes or removes, and a strip, to be tried before the test."""
+    names = ("confusion_matrix.csv", "confusion_matrix.png", VIDEOS, CLASSES, MOTION, PAGE)
     return [*(folder / name for name in names), folder / FRAMES / "0.jpg"]
 
 
@@ -99,9 +92,9 @@ def write_report(folder: Path, tested: Findings, frames: Frames) -> None:
     write_classes(folder / CLASSES, rows)
     if tested.motion is not None:
         write_motion(folder / MOTION, tested.motion, tested.categories)
-    album = Album(folder, tested.outcomes, frames)
+    album = Album(folder, frames)
     values = _values(tested, rows, album)
-    write_page(folder / PAGE, "test_report.html", tested.title, ("matrix.js",), **values)
+    write_page(folder / PAGE, "test_report.html", tested.title, KIND, ("matrix.js",), **values)
     album.remove_others()
     if tested.motion is None:
         (folder / MOTION).unlink(missing_ok=True)
@@ -119,39 +112,10 @@ def write_motion(path: Path, found: Motion, categories: Sequence[str]) -> None:
     write_text(path, text.getvalue())
 
 
-class Album:
-    """The strips of those videos that the page shows, each read and written once, named by its path."""
-
-    def __init__(self, folder: Path, outcomes: Outcomes, frames: Frames) -> None:
-        self.folder = folder
-        self.outcomes = outcomes
-        self.frames = frames
-        self.strips: dict[str, Strip] = {}
-
-    def example(self, place: int) -> Example:
-        """The video number `place`, its strip written."""
-        of = self.outcomes
-        path = of.paths[place]
-        if path not in self.strips:
-            self.strips[path] = self._written(path)
-        sure, rank = 100 * float(of.probability[place]), int(of.rank[place])
-        return Example(path, of.true[place], of.predicted[place], sure, rank, self.strips[path])
-
-    def _written(self, path: str) -> Strip:
-        name = f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.jpg"
-        try:
-            return write_strip(self.folder, f"{FRAMES}/{name}", self.frames(path))
-        except InputError as error:
-            return Strip(fault=str(error))
-
-    def remove_others(self) -> None:
-        """Those of an earlier report; nothing else."""
-        own = {self.folder / strip.file for strip in self.strips.values()}
-        for file in (self.folder / FRAMES).glob("*.jpg"):
-            if STRIP.fullmatch(file.name) and file not in own:
-                file.unlink()
-        with suppress(OSError):  # it is not empty, or not there
-            (self.folder / FRAMES).rmdir()
+def _example(place: int, of: Outcomes, album: Album) -> Example:
+    """The video number `place`, its strip written."""
+    path, sure, rank = of.paths[place], 100 * float(of.probability[place]), int(of.rank[place])
+    return Example(path, of.true[place], of.predicted[place], sure, rank, album.strip(path))
 
 
 def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[str, Any]:
@@ -164,6 +128,7 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
         names = tested.categories[pair.true], tested.categories[pair.predicted]
         pairs.append((*names, pair, _examples(names, outcomes, surest_wrong, album)))
     of_a_class = math.ceil(SHOWN / max(1, len({outcomes.true[place] for place in right.tolist()})))
+    hits = _of_every_class(surest_right, outcomes.true, of_a_class)
     bins = reliability(tested.probabilities, tested.labels)
     return {
         "cards": _cards(tested),
@@ -172,8 +137,8 @@ def _values(tested: Findings, rows: Sequence[ClassRow], album: Album) -> dict[st
         "has_groups": any(row.group for row in rows),
         "data": _matrix(tested),
         "pairs": pairs,
-        "mistakes": [album.example(place) for place in surest_wrong[:SHOWN]],
-        "hits": [album.example(place) for place in _of_every_class(surest_right, outcomes.true, of_a_class)],
+        "mistakes": [_example(place, outcomes, album) for place in surest_wrong[:SHOWN]],
+        "hits": [_example(place, outcomes, album) for place in hits],
         "hits_of_a_class": of_a_class,
         "counts": {"videos": len(outcomes.paths), "wrong": len(wrong), "right": len(right)},
         "ece": 100 * bins.error,
@@ -228,7 +193,7 @@ def _matrix(tested: Findings) -> dict[str, Any]:
 def _examples(pair: tuple[str, str], of: Outcomes, surest_wrong: np.ndarray, album: Album) -> list[Example]:
     """Those videos of a true and a predicted class that the network is surest of."""
     places = (place for place in surest_wrong if (of.true[place], of.predicted[place]) == pair)
-    return [album.example(place) for place, _ in zip(places, range(EXAMPLES), strict=False)]
+    return [_example(place, of, album) for place, _ in zip(places, range(EXAMPLES), strict=False)]
 
 
 def _reliability_chart(bins: Reliability) -> Chart:

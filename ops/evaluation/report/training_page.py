@@ -12,6 +12,7 @@ from ops.evaluation.report.strips import Strip
 from ops.running.logged import LoggedRun, flat
 
 PAGE = "index.html"
+KIND = "report of a training"
 TRAIN, VAL = 0, 1  # colours
 # Title, what is measured, its name in the table.
 BOTH = (
@@ -66,6 +67,7 @@ def write_training_page(run: LoggedRun, sheet: Sheet) -> None:
         run.folder / PAGE,
         "training.html",
         run.name,
+        KIND,
         run=run,
         cards=_cards(run),
         charts=_charts(run),

@@ -10,11 +10,12 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from browser import NARROW, WIDE, OpenPage
+from browser import NARROW, WIDE, OpenPage, not_isolated
 from helpers_data import write_flow, write_videos
 from PIL import Image
 from programs import train
@@ -24,6 +25,7 @@ from ops.data.records import VideoRecord
 from ops.data.storages.frames import FrameFolders
 from ops.errors import InputError
 from ops.evaluation.report.training_page import PAGE, Sheet, in_hours, write_training_page
+from ops.evaluation.runs import differing_options, warnings
 from ops.programs import training_report
 from ops.programs.training_report import CLIPS, SWAPPED, TrainingReport, chosen_clips, made, picture
 from ops.running.logged import LoggedRun, read_run
@@ -218,7 +220,47 @@ def test_runs_side_by_side(two_runs: tuple[Path, Path], tmp_path: Path, capsys: 
     for name in ("options.json", "environment.json"):
         (second / name).unlink()
     compare_runs([str(first), str(second), "--out", str(out)])
-    assert "  lr: A 0.1, B (not said)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "data sets" not in said and "(not said)" not in said and "that differ: none" in said
+    assert said.count("The options of B can't be compared: there is no options.json beside log.csv") == 1
+    assert "The environment of B can" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "differ"),
+    [
+        ([{}, {"dataset": "demo"}], ["The options of A"], []),
+        ([{}, {"dataset": "demo"}, {"dataset": "jester"}], ["sets, .*: B demo, C jester$", "of A can"], ["dataset"]),
+        ([{"dataset": "demo"}, {"lr": 0.1}], [], ["dataset", "lr"]),
+        ([{"data": {"val": "x"}}, {"lr": 0.1}, {"data": {"val": "y"}}], ["lists .*: A x, C y$"], ["data.val", "lr"]),
+        ([{}, {}], ["The options of A, B can't"], []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_not_known_is_no_difference(
+    options: list[dict[str, Any]], expected: list[str], differ: list[str]
+) -> None:
+    runs = [LoggedRun(Path(f"run {n}"), [], of, {"torch": "2.6"}) for n, of in enumerate(options)]
+    assert list(differing_options(runs)) == differ
+    found = warnings(runs)
+    assert len(found) == len(expected) and all(map(re.search, expected, found)), found
+
+
+def test_no_other_page_is_replaced(
+    two_runs: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = map(str, two_runs)
+    out = tmp_path / "thesis.html"
+    out.write_text("mine")
+    with pytest.raises(InputError, match=r'thesis\.html: .*no page "FEXNet: trainings compared", and would be lost'):
+        compare_runs([first, second, "--out", str(out)])
+    page = two_runs[0] / PAGE
+    page.write_text("mine")
+    report = TrainingReport(two_runs[0], clips_of(tmp_path / "videos", [3, 3], (0, 1)), ["a", "b"], PLAIN)
+    report.renew()
+    assert out.read_text() == page.read_text() == "mine" and not (two_runs[0] / "clips").exists()
+    assert 'no page "FEXNet: report of a training", and would be lost' in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_the_pages_in_a_browser(two_runs: tuple[Path, Path], tmp_path: Path, open_page: OpenPage) -> None:
@@ -227,13 +269,14 @@ def test_the_pages_in_a_browser(two_runs: tuple[Path, Path], tmp_path: Path, ope
     first, second = two_runs
     clips = clips_of(tmp_path / "videos", [3] * 30, (1, 0))
     shutil.rmtree(tmp_path / "videos" / "video 3")
+    (second / "options.json").write_text(json.dumps({"name": "كلمة 1", "arch": "אחת"}))
     TrainingReport(first, clips, [EVIL, "كلمة"], PLAIN)
     compare_runs([str(first), str(second), "--out", str(tmp_path / "compared.html")])
     write_training_page(LoggedRun(tmp_path / "second", [], {}, {}), Sheet())  # before the first epoch has ended
     for file in (first / PAGE, tmp_path / "compared.html", second / PAGE):
         opened = open_page(file)
         page = opened.page
-        assert "<img src=x" not in file.read_text()
+        assert "<img src=x" not in file.read_text() and not not_isolated(file.read_text())
         if file == first / PAGE:
             swapped = page.locator("li", has_text="its label swapped")
             assert swapped.count() >= SWAPPED and swapped.first.locator("del").count() == 1

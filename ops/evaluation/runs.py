@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ops.errors import InputError
 from ops.running.logged import LoggedRun, flat, read_run
+from ops.running.runlog import ENVIRONMENT, OPTIONS
 
 MARKS = string.ascii_uppercase[:16]  # more lines nobody tells apart
 # Options that say what a run is called, where it writes and how it was started: these always differ.
@@ -15,6 +16,10 @@ NAMES = {
     *("name", "store_name", "suffix", "root_log", "root_model", "overwrite", "resume", "start_epoch", "print_freq"),
 }
 UNKNOWN = "(not said)"
+NOT_COMPARABLE = {  # options, and what it means that they differ; the first is enough
+    "dataset": "These are runs on different data sets, whose accuracies do not compare",
+    "data.val": "The validation lists differ; accuracies compare only if they name the same videos",
+}
 
 
 def read_runs(paths: Sequence[Path]) -> list[LoggedRun]:
@@ -40,10 +45,10 @@ def read_runs(paths: Sequence[Path]) -> list[LoggedRun]:
 
 
 def differing(facts: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Those facts that are not alike in all, with each one's value."""
+    """Those facts that are not alike in all of which anything is known, with each one's value."""
     names = dict.fromkeys(name for of in facts for name in of)
-    values = {name: [of.get(name, UNKNOWN) for of in facts] for name in names}
-    return {name: each for name, each in values.items() if len(set(each)) > 1}
+    differ = [name for name in names if len({of.get(name, UNKNOWN) for of in facts if of}) > 1]
+    return {name: [of.get(name, UNKNOWN) for of in facts] for name in differ}
 
 
 def differing_options(runs: Sequence[LoggedRun]) -> dict[str, list[str]]:
@@ -58,14 +63,21 @@ def differing_environment(runs: Sequence[LoggedRun]) -> dict[str, list[str]]:
 
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
-    """Why the numbers are not comparable."""
+    """Why the numbers are not comparable, as far as is known, and of which runs nothing is."""
     options = differing_options(runs)
-    if "dataset" in options:
-        return [f"These are runs on different data sets, whose accuracies do not compare: {marked(options['dataset'])}"]
-    if "data.val" in options:
-        lists = marked(options["data.val"])
-        return [f"The validation lists differ; accuracies compare only if they name the same videos: {lists}"]
-    return []
+    found = []
+    for name, words in NOT_COMPARABLE.items():
+        said = {m: value for m, value in zip(MARKS, options.get(name, ()), strict=False) if value != UNKNOWN}
+        if len(set(said.values())) > 1:
+            found.append(f"{words}: {', '.join(f'{mark} {value}' for mark, value in said.items())}")
+            break
+    for what, file, facts in (
+        ("options", OPTIONS, [run.options for run in runs]),
+        ("environment", ENVIRONMENT, [run.environment for run in runs]),
+    ):
+        if unknown := [mark for mark, of in zip(MARKS, facts, strict=False) if not of]:
+            found.append(f"The {what} of {', '.join(unknown)} can't be compared: there is no {file} beside log.csv")
+    return found
 
 
 def marked(values: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from ops.running.runlog import TABLE
 logger = logging.getLogger(__name__)
 
 KEEP_BOTH = "keep both (--suffix NAME or --store_name NAME)"
-LEFT = ("events.out.tfevents.*", "index.html", "clips/*.jpg")  # in a run's log, beside its table
+LEFT = ("events.out.tfevents.*", "clips/*.jpg")  # in a run's log, beside its table and its page
 TIMEOUT = 120.0  # seconds for the lock of a machine that died, which a network file system keeps for a while
 
 

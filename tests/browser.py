@@ -17,6 +17,7 @@ import pytest
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = (1280, 900), (375, 740)  # a desktop's window, a phone's
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE = 30_000  # milliseconds for what is expected of a page: tests side by side share the cores
 
 
 class Opened:
@@ -71,12 +72,14 @@ def started() -> Iterator[Any]:
     """The browser (see `program`)."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt")
     executable = program()
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
 
 
+@contextmanager
 def opener(browser: Any) -> Iterator[OpenPage]:
     """Opens pages, each in a new profile, and closes them at the end."""
     contexts = []
@@ -89,6 +92,8 @@ def opener(browser: Any) -> Iterator[OpenPage]:
         opened.page.goto(where.resolve().as_uri() if isinstance(where, Path) else where)
         return opened
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    try:
+        yield open_page
+    finally:
+        for context in contexts:
+            context.close()

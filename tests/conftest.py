@@ -76,4 +76,5 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def open_page(chromium: Any) -> Iterator[browser.OpenPage]:
     """Opens a file or an address in a browser (see `browser.opener`)."""
-    yield from browser.opener(chromium)
+    with browser.opener(chromium) as opened:
+        yield opened

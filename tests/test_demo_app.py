@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -47,8 +49,10 @@ from tools.demo_scenes import CLASSES
 
 EVIL = '"><img src=x onerror=alert(1)>${1+1}{{7*7}}'
 LONGEST = 20  # seconds
-MOST = 200 * serving.MB
+MOST = 4 * serving.MB
+PATIENCE = 60  # seconds
 FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+SHOWN = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"  # of the camera's picture
 # Faults that axe-core finds in what Gradio itself draws: rule, and where.
 GRADIOS = (("nested-interactive", 'class="toast-header'),)  # the message that a file is too large
 
@@ -290,17 +294,24 @@ def test_where_the_model_in_the_box_looks(tmp_path: Path, recognizer: Recognizer
 # ---------------------------------------------------------------------------------------------- the server
 
 
-def ask(address: str, video: Path) -> str:
-    from gradio_client import Client, handle_file
+def client(address: str) -> Any:
+    """A program that asks the page."""
+    from gradio_client import Client
 
-    return Client(address, verbose=False).predict(handle_file(video), 2, 0, api_name="/answer")
+    return Client(address, verbose=False, download_files=False)
+
+
+def ask(address: str, video: Path) -> str:
+    from gradio_client import handle_file
+
+    return client(address).predict(handle_file(video), 2, 0, api_name="/answer")
 
 
 def test_two_people_at_a_time_do_not_mix(app: App) -> None:
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
     def rounds(example: examples.Example) -> list[str]:
-        person = Client(app.address, verbose=False)
+        person = client(app.address)
         return [person.predict(handle_file(example.file), 2, 0, api_name="/answer") for _ in range(4)]
 
     with ThreadPoolExecutor(2) as people:
@@ -310,7 +321,6 @@ def test_two_people_at_a_time_do_not_mix(app: App) -> None:
 
 
 def test_no_address_is_fetched(app: App) -> None:
-    from gradio_client import Client
     from gradio_client.exceptions import AppError
 
     with socket.socket() as other:
@@ -320,7 +330,7 @@ def test_no_address_is_fetched(app: App) -> None:
         address = f"http://127.0.0.1:{other.getsockname()[1]}/a.mp4"
         video = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
         with pytest.raises(AppError, match="an address: upload the video"):
-            Client(app.address, verbose=False).predict(video, 2, 0, api_name="/answer")
+            client(app.address).predict(video, 2, 0, api_name="/answer")
         with pytest.raises(TimeoutError):
             other.accept()
 
@@ -334,7 +344,15 @@ def upload(app: App, length: int, sent: bytes) -> socket.socket:
     return sender
 
 
-def wait_until(true: Any, seconds: float = 10) -> bool:
+def answer_of(sender: socket.socket) -> tuple[int, str]:
+    """The status and the words of an answer, which comes in any number of pieces."""
+    sender.settimeout(PATIENCE)
+    with http.client.HTTPResponse(sender) as answer:
+        answer.begin()
+        return answer.status, answer.read().decode()
+
+
+def wait_until(true: Any, seconds: float = PATIENCE) -> bool:
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         time.sleep(0.02)
@@ -352,8 +370,8 @@ def test_an_upload_that_stops_in_the_middle(app: App, capfd: pytest.CaptureFixtu
 
 def test_300_mb_are_refused_before_they_come(app: App) -> None:
     with upload(app, 300_000_000, b"x" * 1000) as sender:
-        answer = sender.recv(10_000).decode()
-    assert answer.startswith("HTTP/1.1 413") and answer.endswith(serving.too_large(MOST)) and not app.left()
+        status, words = answer_of(sender)
+    assert status == 413 and words == serving.too_large(MOST) and not app.left()
 
 
 # ---------------------------------------------------------------------------------------------- in a browser
@@ -365,17 +383,21 @@ def faults(opened: browser.Opened) -> list[str]:
 
 
 def assert_sound(opened: browser.Opened) -> None:
-    """In a wide and in a narrow window."""
-    for width, height in (NARROW, WIDE):
+    """In a narrow and in a wide window, and in the dark, as the system's settings change while it is open."""
+    from playwright.sync_api import expect
+
+    opened.page.add_style_tag(content="* { transition: none !important }")  # of no colour half way to another
+    for look, (width, height) in (("light", NARROW), ("light", WIDE), ("dark", WIDE)):
+        opened.page.emulate_media(color_scheme=look)
         opened.page.set_viewport_size({"width": width, "height": height})
+        expect(opened.page.locator("body.dark")).to_have_count(int(look == "dark"))
         assert not faults(opened) and opened.fits()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_in_a_browser(app: App, open_page: OpenPage, dark: bool) -> None:
+def test_in_a_browser(app: App, open_page: OpenPage) -> None:
     from playwright.sync_api import expect
 
-    opened = open_page(app.address, WIDE, dark)
+    opened = open_page(app.address)
     page = opened.page
     answer = page.locator(".answer")
     page.get_by_role("button", name="What happens here?").click()
@@ -415,7 +437,7 @@ def test_bad_uploads_in_a_browser(
         file.truncate(300_000_000)
     page.get_by_role("button", name="Clear").click()
     page.locator("input[type=file]").first.set_input_files(tmp_path / "large.mp4")
-    expect(page.get_by_text("exceed the maximum allowed size of 200")).to_be_visible()
+    expect(page.get_by_text("exceed the maximum allowed size of 4")).to_be_visible()
     assert not faults(opened) and not opened.requests_elsewhere(app.address)
     assert not app.left() and capfd.readouterr().err == ""
 
@@ -424,14 +446,18 @@ def test_a_clip_is_recorded_and_kept(app: App, chromium: Any) -> None:
     """As the camera of a browser records it: a WebM that says no length."""
     from playwright.sync_api import expect
 
-    with chromium.browser_type.launch(executable_path=browser.program(), args=[*browser.FLAGS, *FAKE_CAMERA]) as other:
-        page = next(browser.opener(other))(app.address).page
+    with (
+        chromium.browser_type.launch(executable_path=browser.program(), args=[*browser.FLAGS, *FAKE_CAMERA]) as other,
+        browser.opener(other) as open_page,
+    ):
+        page = open_page(app.address).page
         page.get_by_role("tab", name="Collect clips").click()
         page.get_by_text("Click to Access Webcam").click()
         button = page.get_by_role("button", name="start recording")  # its name stays, its text changes
         button.click()
         expect(button).to_have_text("Stop")
-        page.wait_for_timeout(1000)
+        enough = page.evaluate(SHOWN) + 20  # about a second of them
+        assert wait_until(lambda: page.evaluate(SHOWN) >= enough)
         button.click()
         expect(page.get_by_role("button", name="Clear")).to_be_visible()
         page.get_by_label("What it shows").fill(" beeping ")
@@ -439,7 +465,7 @@ def test_a_clip_is_recorded_and_kept(app: App, chromium: Any) -> None:
         expect(page.locator(".answer [role=status]")).to_have_text(re.compile(r"Kept as beeping/.*\.(webm|mp4)\."))
         expect(page.get_by_text("Click to Access Webcam")).to_be_visible()  # for the next one
         (file,) = (app.collected / "beeping").iterdir()
-        assert len(list(rgb_frames(file))) >= 3
+        assert list(rgb_frames(file))
         page.get_by_role("tab", name="Try it").click()
         page.locator("input[type=file]").first.set_input_files(file)
         page.get_by_role("button", name="Clear").wait_for()
@@ -461,10 +487,18 @@ def alone(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], st
         )
         try:
             assert running.stdout is not None
-            yield running, running.stdout.readline().split()[0]
+            there, _, _ = select.select([running.stdout], [], [], PATIENCE)
+            line = running.stdout.readline() if there else ""
+            assert line, f"no address (status {running.poll()}): {(folder / 'log').read_text()}"
+            yield running, line.split()[0]
         finally:
             running.kill()
             running.communicate()
+
+
+def test_an_app_that_dies_says_why(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="--protocol dense: expected"), alone(tmp_path, "--protocol", "dense"):
+        raise RuntimeError("it has begun")
 
 
 def test_without_a_network(chromium: Any, tmp_path: Path) -> None:
@@ -474,17 +508,20 @@ def test_without_a_network(chromium: Any, tmp_path: Path) -> None:
     with alone(tmp_path, "--port", "7860") as (running, address):
         inside.write_text(f'#!/bin/sh\nexec nsenter -n -t {running.pid} {browser.program()} "$@"\n')
         inside.chmod(0o755)
-        with chromium.browser_type.launch(executable_path=inside, args=browser.FLAGS) as there:
-            opened = next(browser.opener(there))(address)
+        with (
+            chromium.browser_type.launch(executable_path=inside, args=browser.FLAGS) as there,
+            browser.opener(there) as open_page,
+        ):
+            opened = open_page(address)
             failed: list[str] = []
             opened.page.on("requestfailed", lambda request: failed.append(f"{request.url}: {request.failure}"))
             opened.page.locator("input[type=file]").first.set_input_files(write_video(tmp_path / "a.mp4", 30))
             opened.page.get_by_role("button", name="Clear").wait_for()
             opened.page.get_by_role("button", name="What happens here?").click()
-            expect(opened.page.locator(".answer table.top")).to_be_visible(timeout=20_000)
+            expect(opened.page.locator(".answer table.top")).to_be_visible()
             assert not opened.requests_elsewhere(address) and not opened.errors
             assert all(each.endswith("ERR_ABORTED") for each in failed)  # Gradio's stream of news, which it ends itself
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 130
+        assert running.wait(PATIENCE) == 130
     assert (tmp_path / "log").read_text().splitlines()[1:] == ["stopped"]  # after the line that describes the network
     assert not list(tmp_path.glob("fexnet-*"))

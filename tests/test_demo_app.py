@@ -140,6 +140,30 @@ def test_a_port_that_is_taken() -> None:
                 serving.free_port(serving.LOOPBACK, None)
 
 
+@pytest.mark.parametrize("number", serving.ENDS)
+def test_what_ends_the_process_deletes_the_uploads(number: int) -> None:
+    missed: list[int] = []
+
+    def earlier(number: int, _: object) -> None:
+        missed.append(number)
+
+    before = signal.signal(number, earlier)
+    try:
+        with pytest.raises(KeyboardInterrupt), serving.prepared() as folder:
+            (folder / "uploads").mkdir()
+            try:
+                signal.raise_signal(number)
+            finally:
+                signal.raise_signal(number)  # once more, while it tidies up
+        assert not folder.exists() and not missed and signal.getsignal(number) is earlier
+        signal.signal(number, signal.SIG_IGN)
+        with serving.prepared():
+            signal.raise_signal(number)  # as nohup wants it
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 # ---------------------------------------------------------------------------------------------- clips to train with
 
 
@@ -335,12 +359,14 @@ def test_no_address_is_fetched(app: App) -> None:
             other.accept()
 
 
-def upload(app: App, length: int, sent: bytes) -> socket.socket:
-    """Begins an upload of so many bytes."""
+def upload(app: App, length: int | None, sent: bytes) -> socket.socket:
+    """Begins an upload of so many bytes; None: in chunks, of which the whole of `sent` is one."""
     sender = socket.create_connection((serving.LOOPBACK, int(app.address.split(":")[-1].strip("/"))))
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
-    said = f"Host: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n"
-    sender.sendall(f"POST /gradio_api/upload HTTP/1.1\r\n{said}\r\n".encode() + head + sent)
+    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    said = f"Host: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n{size}\r\n"
+    body = head + sent if length is not None else b"%x\r\n%s" % (len(sent), sent)
+    sender.sendall(f"POST /gradio_api/upload HTTP/1.1\r\n{said}\r\n".encode() + body)
     return sender
 
 
@@ -372,6 +398,35 @@ def test_300_mb_are_refused_before_they_come(app: App) -> None:
     with upload(app, 300_000_000, b"x" * 1000) as sender:
         status, words = answer_of(sender)
     assert status == 413 and words == serving.too_large(MOST) and not app.left()
+
+
+def all_uploads(app: App) -> set[Path]:
+    return {file for file in (app.folder / "uploads").rglob("*") if file.is_file()}
+
+
+def test_many_files_in_one_request_are_counted_together(app: App) -> None:
+    before, files = all_uploads(app), b""
+    for k in range(6):
+        head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{k}.mp4"\r\n\r\n'
+        files += head.encode() + b"%d" % k * 900_000 + b"\r\n"
+    with upload(app, None, files[: MOST + serving.FORM_BYTES + 1]) as sender:
+        assert answer_of(sender) == (413, serving.too_large(MOST))
+    assert all_uploads(app) == before
+
+
+def test_no_room_for_another_upload(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = serving.stored(app.folder / "uploads")
+    monkeypatch.setattr(serving, "KEPT_UPLOADS", (kept + 3_000_000) / MOST)
+    with upload(app, 2_000_000, b"x" * 1000) as first:
+        assert wait_until(app.left)
+        with upload(app, 2_000_000, b"x" * 1000) as second:  # there would be, without the first
+            status, words = answer_of(second)
+            assert status == 507 and words == serving.no_room(MOST)
+    assert wait_until(lambda: not app.left())
+    assert app.examples[0].label in ask(app.address, app.examples[0].file)
+    monkeypatch.setattr(serving, "KEPT_UPLOADS", 0)
+    with upload(app, 1000, b"") as sender:
+        assert answer_of(sender)[0] == 507
 
 
 # ---------------------------------------------------------------------------------------------- in a browser

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import browser
 import numpy as np
@@ -204,7 +205,7 @@ def test_clips_become_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert kept.counts() == {"clap": 2, "wave": 2} and "&#39;my clips&#39;" in kept.html()
     with pytest.raises(InputError, match="there is 'wave'"):
         kept.add(tmp_path / "sample.webm", "Wave")
-    words = kept.next_command().split("--videos")[1].replace("'my clips'", "my_clips").split()
+    words = kept.next_command("my clips").split("--videos")[1].replace("'my clips'", "my_clips").split()
     Path("my clips").rename("my_clips")
     assert prepare_videos.main(["--videos", *words, "-j", "1", "--root_dataset", str(tmp_path / "d")]) == 0
     lists = [(tmp_path / "d" / "mine" / f"{split}_videofolder.txt").read_text() for split in ("train", "val")]
@@ -267,6 +268,17 @@ def test_the_picture_of_a_timeline() -> None:
     assert first.curve == "25.0,10 50.0,50 75.0,80"
     many = replace(found, segments=tuple(Segment(0, 1, k % 2, str(k), 0.5) for k in range(50)))
     assert len(answers.rows_of(many)) == 2
+
+
+def test_frames_that_are_too_large(tmp_path: Path, recognizer: Recognizer) -> None:
+    upright = write_video(tmp_path / "upright.mp4", 1, (2160, 3842), preset="ultrafast")
+    for work in (
+        lambda: Answers(recognizer, LONGEST).answer(upright, 2, 0),
+        lambda: Collection(tmp_path / "clips").add(upright, "wave"),
+    ):
+        with pytest.raises(InputError, match=r"^upright\.mp4: frames of 2160 × 3842 .* 3840 × 2160.*ffmpeg"):
+            work()
+    assert Answers(recognizer, LONGEST).source(write_video(tmp_path / "a.mp4", 1, (2160, 3840), preset="ultrafast"))
 
 
 def test_a_video_that_is_too_long(tmp_path: Path, recognizer: Recognizer) -> None:
@@ -359,6 +371,30 @@ def test_no_address_is_fetched(app: App) -> None:
             other.accept()
 
 
+def test_a_slider_out_of_its_range(app: App, capfd: pytest.CaptureFixture[str]) -> None:
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    for window, least, said in ((99, 0, "99: expected 0.5 to 10"), (2, "x" * 99, "expected 0 to 1")):
+        with pytest.raises(AppError, match=said):
+            client(app.address).predict(handle_file(app.examples[0].file), window, least, api_name="/answer")
+    assert capfd.readouterr().err == ""
+
+
+def test_without_captum(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradio_client import handle_file
+
+    monkeypatch.setitem(sys.modules, "captum", None)
+    html = client(app.address).predict(handle_file(app.examples[0].file), api_name="/heat")
+    assert "heat maps: needs the package captum" in html and "pip install captum" in html and "--method" not in html
+
+
+def test_where_clips_are_kept_is_not_told(app: App) -> None:
+    with urlopen(f"{app.address}config") as answer:
+        config = answer.read().decode()
+    assert f"No clips in {app.collected.name} yet" in config and str(app.collected.parent) not in config
+
+
 def upload(app: App, length: int | None, sent: bytes) -> socket.socket:
     """Begins an upload of so many bytes; None: in chunks, of which the whole of `sent` is one."""
     sender = socket.create_connection((serving.LOOPBACK, int(app.address.split(":")[-1].strip("/"))))
@@ -417,7 +453,7 @@ def test_many_files_in_one_request_are_counted_together(app: App) -> None:
 def test_no_room_for_another_upload(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = serving.stored(app.folder / "uploads")
     monkeypatch.setattr(serving, "KEPT_UPLOADS", (kept + 3_000_000) / MOST)
-    with upload(app, 2_000_000, b"x" * 1000) as first:
+    with upload(app, 2_000_000, b"x" * 1000):
         assert wait_until(app.left)
         with upload(app, 2_000_000, b"x" * 1000) as second:  # there would be, without the first
             status, words = answer_of(second)

@@ -101,11 +101,14 @@ def run(args: argparse.Namespace, folder: Path) -> None:
     device = device_of(args.device)
     recognizer = Recognizer.from_checkpoint(args.weights, device, args.protocol, args.classes)
     logger.info("%s", recognizer.describe())
+    collection = Collection(args.collect) if args.collect else None
+    if collection:
+        logger.info("a data set of the clips: %s", collection.next_command(str(args.collect)))
     page = Page(
         Answers(recognizer, args.longest),
         HeatMaps(args.weights, device, args.classes),
         examples.make(folder / "examples", recognizer.contract.classes),
-        Collection(args.collect) if args.collect else None,
+        collection,
     )
     host = serving.EVERYWHERE if args.share_with_network else serving.LOOPBACK
     with serving.served(

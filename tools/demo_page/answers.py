@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ops.data.videofile import DamageError
+from ops.data.videofile import DamageError, opened
 from ops.errors import InputError
 from ops.recognition import subtitles
 from ops.recognition.frame_times import Timing
@@ -19,6 +19,7 @@ from ops.recognition.timeline import OnWindow, Timeline
 
 TOP = 5  # classes that are named
 MOST_ROWS = 20  # of the picture of a timeline
+MOST_PIXELS = 3840 * 2160  # of a frame: a decoder keeps up to seventeen of them
 
 templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -45,14 +46,34 @@ class Answers:
         return html_of(self.recognizer(source), self.recognizer.timeline(source, window, on_window), least)
 
     def source(self, video: Path) -> Source:
-        """The file by its name alone: its folder is the server's. Raises InputError for a video that is too long."""
+        """The file by its name alone: its folder is the server's.
+
+        Raises InputError for a video that is too long, or whose frames are too large.
+        """
         source = replace(as_source(video), path=video.name)
-        if not source.fault and (seconds := stated_seconds(video)) > self.longest:
+        if source.fault:
+            return source
+        refuse_large(video)
+        if (seconds := stated_seconds(video)) > self.longest:
             raise InputError(
                 f"{shown(video.name)}: {seconds:.0f} s long; this page takes up to {self.longest:g} s "
                 "(tools/demo_app.py --longest SECONDS), tools/predict.py videos of any length"
             )
         return source
+
+
+def refuse_large(video: Path) -> None:
+    """Raises InputError for a video file that states larger frames than this page decodes."""
+    try:
+        with opened(video) as (_, stream):
+            width, height = stream.codec_context.width, stream.codec_context.height
+    except (DamageError, OSError):
+        return  # which recognition says better
+    if width * height > MOST_PIXELS:
+        raise InputError(
+            f"{shown(video.name)}: frames of {width} × {height} pixels; this page takes up to 3840 × 2160, as many as "
+            "that in any shape: make them smaller (ffmpeg -i IN -vf scale=1280:-2 OUT), or ask tools/predict.py"
+        )
 
 
 def stated_seconds(video: Path) -> float:

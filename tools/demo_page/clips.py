@@ -15,7 +15,7 @@ from ops.data.videofile import EXTENSIONS
 from ops.errors import InputError
 from ops.files import atomic_write
 from ops.recognition.results import shown
-from tools.demo_page.answers import templates
+from tools.demo_page.answers import refuse_large, templates
 from tools.vid2img import FITS_A_LINE
 from tools.video_folders import SPLIT_NAMES
 
@@ -32,7 +32,7 @@ class Collection:
     def add(self, video: Path, label: str) -> Path:
         """Copies a video file into its class's folder, whole and under a name that nothing else has; where it is.
 
-        Raises InputError for a file that is not a whole video, and for what is no name of a class.
+        Raises InputError for a file that is not a whole video, or too large, and for what is no name of a class.
         """
         name = class_name(label)
         if near := next((k for k in self.counts() if k != name and k.casefold() == name.casefold()), None):
@@ -40,6 +40,7 @@ class Collection:
         ending = video.suffix.lower()
         if ending not in EXTENSIONS:
             raise InputError(f"{shown(video.name)}: not a video's ending; expected .mp4, .webm or another video")
+        refuse_large(video)
         if fault := probe(video.name, video.parent).fault:
             raise InputError(f"{shown(video.name)}: {fault}")
         unique = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
@@ -55,14 +56,19 @@ class Collection:
         folders = [entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
         return {folder.name: sum(_is_video(file) for file in folder.iterdir()) for folder in sorted(folders)}
 
-    def next_command(self) -> str:
+    @property
+    def name(self) -> str:
+        """The folder's name alone, which is all that a page says of where it is."""
+        return self.folder.resolve().name
+
+    def next_command(self, folder: str) -> str:
         """What makes a data set of it."""
-        return shlex.join(["python", "tools/prepare_videos.py", "--videos", str(self.folder), "--name", "mine"])
+        return shlex.join(["python", "tools/prepare_videos.py", "--videos", folder, "--name", "mine"])
 
     def html(self, added: str = "") -> str:
         """What there is, and how to go on, as a part of a page; `added` is said first."""
         return templates.get_template("collected.html").render(
-            added=added, counts=self.counts(), folder=str(self.folder), command=self.next_command()
+            added=added, counts=self.counts(), folder=self.name, command=self.next_command(self.name)
         )
 
 

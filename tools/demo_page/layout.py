@@ -1,4 +1,4 @@
-"""The page: what is on it, and which function each button calls. Needs Gradio; `serving.prepare` comes before it."""
+"""The page: what is on it, and which function each button calls. Needs Gradio; `serving.prepared` comes before it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from ops.errors import InputError, environment_fault
+from ops.optional import need
 from tools.demo_page.answers import Answers, fault_html
 from tools.demo_page.clips import Collection
 from tools.demo_page.examples import Example
@@ -46,19 +47,26 @@ async def _keep_uploaded(clip: gr.Video, file: Any) -> str | None:
     return await gr.Video.async_move_resource_to_block_cache(clip, file)
 
 
+def _within(slider: gr.Slider, number: Any) -> float:
+    low, high = slider.minimum, slider.maximum
+    if not isinstance(number, int | float) or not low <= number <= high:
+        raise gr.Error(f"{slider.label}: {number!r:.20}: expected {low:g} to {high:g}", print_exception=False)
+    return number
+
+
+def _derived(base: type, **own: Any) -> Any:
+    """The component with some methods of our own; it looks as its base does.
+
+    Not by `class`, of which Gradio's metaclass would write a .pyi file beside this one.
+    """
+    return ABCMeta.__new__(type(base), base.__name__, (base,), {"is_template": True, **own})
+
+
 # A video that is uploaded or recorded, as it is: Gradio's own calls a program, ffmpeg, to drop the sound. Only what was
-# uploaded: where a program gives an address instead, Gradio would have this machine fetch it. Not by `class`, of which
-# Gradio's metaclass would write a .pyi file beside this one.
-Clip: Any = ABCMeta.__new__(
-    type(gr.Video),
-    "Clip",
-    (gr.Video,),
-    {
-        "is_template": True,  # it looks as its base does
-        "preprocess": _path_of,
-        "async_move_resource_to_block_cache": _keep_uploaded,
-    },
-)
+# uploaded: where a program gives an address instead, Gradio would have this machine fetch it.
+Clip = _derived(gr.Video, preprocess=_path_of, async_move_resource_to_block_cache=_keep_uploaded)
+# What a program gives that is out of its range is that program's fault: Gradio's own prints where it happened.
+Slider = _derived(gr.Slider, preprocess=_within)
 # Of a camera no sound, so that no microphone is needed; a size that networks make use of; shown as it is recorded.
 CAMERA = gr.WebcamOptions(mirror=False, constraints={"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}})
 LOOK: dict[str, Any] = {"include_audio": False, "webcam_options": CAMERA, "elem_classes": "clip"}
@@ -98,8 +106,8 @@ class Page:
             with gr.Column():
                 clip.render()
                 with gr.Accordion("Settings", open=False):
-                    window = gr.Slider(0.5, 10, 2, step=0.1, label="seconds of a window of the timeline")
-                    least = gr.Slider(0, 1, 0, step=0.01, label='"none of these" below this probability')
+                    window = Slider(0.5, 10, 2, step=0.1, label="seconds of a window of the timeline")
+                    least = Slider(0, 1, 0, step=0.01, label='"none of these" below this probability')
                 ask = gr.Button("What happens here?", variant="primary")
                 look = gr.Button("Where does the network look?")
             with gr.Column():
@@ -131,7 +139,13 @@ class Page:
     def look(self, video: str | None) -> Iterator[str]:
         """That it takes a while; then heat maps, or what is wrong, in their place."""
         yield '<p role="status">Looking, and checking how far to trust what is seen: this takes some seconds …</p>'
-        yield told(lambda: self.heat.html(self.answers.source(given(video))), lambda fault: fault)
+
+        def maps() -> str:
+            source = self.answers.source(given(video))
+            need("captum", "heat maps")
+            return self.heat.html(source)
+
+        yield told(maps, lambda fault: fault)
 
     def keep(self, video: str | None, label: str) -> list[Any]:
         """Adds a clip to the collection: what is in it, and room for the next one."""

@@ -513,7 +513,7 @@ def test_in_a_browser(app: App, open_page: OpenPage) -> None:
 
 
 def test_bad_uploads_in_a_browser(
-    app: App, open_page: OpenPage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    app: App, open_page: OpenPage, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from playwright.sync_api import expect
 
@@ -530,6 +530,9 @@ def test_bad_uploads_in_a_browser(
     page.locator("input[type=file]").first.set_input_files(tmp_path / "large.mp4")
     expect(page.get_by_text("exceed the maximum allowed size of 4")).to_be_visible()
     assert not faults(opened) and not opened.requests_elsewhere(app.address)
+    monkeypatch.setattr(serving, "KEPT_UPLOADS", 0)
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "no.mp4")
+    expect(page.get_by_text("This page keeps up to")).to_be_visible()
     assert not app.left() and capfd.readouterr().err == ""
 
 

@@ -20,5 +20,5 @@ python tools/screenshots.py --output docs/screenshots test=report/quickstart/ind
   training=log/quickstart/index.html comparison=report/comparison/index.html runs=report/runs.html
 python tools/demo_app.py --weights checkpoint/quickstart/ckpt.pth --port 7979 &
 trap 'kill $!' EXIT
-python tools/screenshots.py --output docs/screenshots app=http://127.0.0.1:7979/ --wait 15 \
+python tools/screenshots.py --output docs/screenshots app=http://127.0.0.1:7979/ --wait 30 \
   --click "something approaching" "What happens here?" "Where does the network look?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,7 @@ from ops.data.clips import ClipOptions, evaluation_crops
 from ops.errors import InputError
 from ops.explaining import methods, trust
 from ops.explaining.boxes import Boxes, boxes_beside, inside
-from ops.explaining.drawing import overlaid
+from ops.explaining.drawing import overlaid, title
 from ops.explaining.explain import Explainer, normalised
 from ops.explaining.foreground import enhancement, foreground_maps, segregation
 from ops.explaining.layers import feature_maps
@@ -31,6 +33,7 @@ from ops.model.fex import FEX
 from ops.model.tsn import NetworkOptions, build_network
 from ops.recognition.recognizer import Recognizer
 from tools import demo_scenes, heatmap_quality, visualize
+from tools.demo_page.heat import html_of
 
 BOX = REPOSITORY / "checkpoint" / "demo" / "ckpt.pth"
 
@@ -59,6 +62,7 @@ def few_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if "in_the_box" not in request.fixturenames:
         monkeypatch.setattr(methods, "STEPS", 3)
         monkeypatch.setattr(methods, "DRAWS", 2)
+        monkeypatch.setattr(methods, "WINDOW", 2)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +163,7 @@ def test_a_map_is_of_its_own_frame() -> None:
         assert changed == [False, False, True, False], name
 
 
-@pytest.mark.parametrize("method", ["smoothgrad", "integrated", "motion"])
+@pytest.mark.parametrize("method", ["smoothgrad", "integrated"])
 def test_the_same_video_has_the_same_map(explainer: Explainer, method: str) -> None:
     torch.manual_seed(1)
     first = explainer.explain(video_of(3), method=method, checked=False)
@@ -183,12 +187,28 @@ def test_every_method_gives_a_map_a_frame(explainer: Explainer) -> None:
 def test_an_explanation_says_what_the_recognizer_says(weights: Path, explainer: Explainer) -> None:
     video = video_of(5)
     best = Recognizer.from_checkpoint(weights)(video).top[0]
-    found = explainer.explain(video, checked=False)
+    found = explainer.explain(video, method="differences", checked=False)
     assert (found.label, found.name, found.predicted) == (best.label, best.name, best.name)
     assert found.probability == pytest.approx(best.probability, abs=1e-5)
-    other = explainer.explain(video, label=demo_scenes.CLASSES[7], checked=False)
+    other = explainer.explain(video, label=demo_scenes.CLASSES[7], method="differences", checked=False)
     assert (other.label, other.predicted) == (7, best.name)
-    assert explainer.explain(video, label="7", checked=False).probability == other.probability
+    same = explainer.explain(video, label="7", method="differences", checked=False)
+    assert same.probability == other.probability
+
+
+def test_of_a_damaged_video_it_says_what_was_read(
+    explainer: Explainer, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "frames" / "gappy"
+    folder.mkdir(parents=True)
+    for number in (1, 2, 3, 4, 9):
+        Image.fromarray(video_of(3)[number]).save(folder / f"{number:05d}.jpg")
+    gaps = "its frames have gaps: 5 frames, 00001.jpg … 00009.jpg without 00005.jpg, 00006.jpg"
+    found = explainer.explain(folder, method="differences", checked=False)
+    assert found.damage.startswith(gaps) and gaps in title(found).replace("\n", " ")
+    assert f"Of what could be read: {gaps}" in html_of(replace(found, trust=trust.Trust((), {}, None)))
+    words = [str(folder), f"--weights={weights}", f"--output={tmp_path}", "--method=differences", "--no_check"]
+    assert visualize.main(words) == 0 and f"of what could be read: {gaps}" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------ boxes
@@ -225,19 +245,54 @@ def test_boxes_go_where_the_pixels_go(stored: int) -> None:
     assert outside == ((),)  # the crop does not show it
 
 
-def test_a_data_set_knows_its_boxes(rendered: Path, tmp_path: Path) -> None:
+def test_a_data_set_knows_its_boxes(rendered: Path) -> None:
     folder = rendered / "demo" / "frames" / "val_04_0000"
     found = boxes_beside(folder)
     scene = demo_scenes.scene(0, "val", 4, 0)
     assert found is not None and (found.width, found.height) == (scene.width, demo_scenes.HEIGHT)
     assert [list(boxes) for boxes in found.frames] == demo_scenes.boxes(scene)
     assert boxes_beside(rendered / "demo" / "frames") is None
-    (tmp_path / "frames" / "a").mkdir(parents=True)
-    assert boxes_beside(tmp_path / "frames" / "a") is None
-    for wrong in ("[]", '{"a": [[1, 2]]}', '{"a": {"width": 5}}', "no json"):
-        (tmp_path / "boxes.json").write_text(wrong)
-        with pytest.raises(InputError, match=r"boxes\.json: not the boxes"):
-            boxes_beside(tmp_path / "frames" / "a")
+
+
+def boxes_json(width: object = 64, height: object = 48, frames: int = 2) -> str:
+    return json.dumps({"a": {"width": width, "height": height, "frames": [[[1, 2, 9, 9]]] * frames}})
+
+
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        (boxes_json(), ""),
+        (boxes_json().replace('"a"', '"b"'), ""),
+        ("[]", "not the boxes of a data set's videos"),
+        ('{"a": [[1, 2]]}', "not the boxes"),
+        ('{"a": {"width": 5}}', "not the boxes"),
+        (boxes_json(float("inf")), "not the boxes"),
+        ("no json", "not the boxes"),
+        (boxes_json(width=0), "boxes of frames of 0 × 48 pixels: expected sides of 1 or more"),
+        (boxes_json(frames=1), r"boxes are of 1 frames of 64 × 48 pixels, and .*/a has 2 frames of 64 × 48"),
+        (boxes_json(width=48, height=64), "boxes are of 2 frames of 48 × 64 pixels, and .* 2 frames of 64 × 48"),
+    ],
+)
+def test_boxes_that_are_not_the_videos_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str, warning: str
+) -> None:
+    folder = tmp_path / "frames" / "a"
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        Image.new("RGB", (64, 48)).save(folder / f"{number:05d}.jpg")
+    assert boxes_beside(folder) is None and not caplog.records
+    (tmp_path / "boxes.json").write_text(content)
+    found = boxes_beside(folder)
+    assert (found is not None) == (content == boxes_json())
+    assert bool(caplog.records) == bool(warning) and re.search(warning, caplog.text)
+    assert not warning or f"{tmp_path / 'boxes.json'} is left out: " in caplog.text
+
+
+def test_boxes_of_too_few_frames_are_named(explainer: Explainer) -> None:
+    video = video_of(0)
+    boxes = Boxes(video.shape[2], video.shape[1], (((1, 1, 9, 9),),))
+    with pytest.raises(InputError, match=r"boxes of 1 frames: expected those of frame [0-9]+ too"):
+        explainer.explain(video, method="differences", checked=False, boxes=boxes)
 
 
 # ------------------------------------------------------------------------------------------------ trust
@@ -253,6 +308,11 @@ def at_object() -> torch.Tensor:
 def scores(clips: torch.Tensor) -> torch.Tensor:
     """As if a network looked at nothing but the object: the share of its pixels that are still white."""
     return ((clips[:, :, 0] > 200) * at_object()).sum(dim=(1, 2, 3)) / at_object().sum()
+
+
+def white(clips: torch.Tensor) -> torch.Tensor:
+    """The share of the middle's 64 pixels a frame that are still white."""
+    return (clips[:, :, 0] > 200).sum(dim=(1, 2, 3)) / (64 * T)
 
 
 def judged(heat: torch.Tensor, untrained: torch.Tensor | None = None) -> trust.Trust:
@@ -281,10 +341,43 @@ def test_checks_tell_good_maps_from_bad_ones(heat: torch.Tensor, failed: set[str
     assert found.words.count("passed: ") + found.words.count("FAILED: ") == len(found.checks) == 4
 
 
-def test_a_map_that_random_weights_give_too_fails() -> None:
-    found = judged(at_object(), untrained=at_object() + 0.1 * trust.random_map(T, SIDE, 1))
+@pytest.mark.parametrize("sign", [1, -1], ids=["alike", "opposite"])
+def test_a_map_that_random_weights_give_too_fails(sign: int) -> None:
+    found = judged(at_object(), untrained=sign * (at_object() + 0.1 * trust.random_map(T, SIDE, 1)))
     assert [check.name for check in found.checks if not check.passed] == ["random weights"]
-    assert found.correlation > 0.3
+    assert found.correlation is not None and sign * found.correlation > 0.3
+
+
+def test_a_blank_map_of_random_weights_is_nothing_to_compare_with() -> None:
+    found = judged(at_object(), untrained=torch.zeros(T, SIDE, SIDE))
+    assert [check.name for check in found.checks if not check.passed] == ["random weights"]
+    assert found.correlation is None and "the same everywhere: there is nothing to compare" in found.words
+
+
+def test_always_pointing_to_the_middle_never_passes() -> None:
+    """Even where every object is there: the prior itself fails by its heat, a steeper one by its order of pixels."""
+    middle = [[(12.0, 12.0, 20.0, 20.0)]] * T
+    prior = trust.centre_prior(T, SIDE)
+    clip = (255 * torch.from_numpy(inside(middle[0], SIDE)).expand(T, 1, SIDE, SIDE)).to(torch.uint8)
+    curves = trust.curves_to_beat(clip, white)
+    for heat, names in ((prior, {"deletion", "insertion", "boxes"}), (prior**20, {"deletion", "insertion"})):
+        own = curves | {"map": trust.blanked(heat, clip, white)}
+        found = trust.judged(heat, 2, own, trust.random_map(T, SIDE, 3), middle)
+        assert found.objects is not None and found.objects.hits == T
+        assert {check.name for check in found.checks if not check.passed} == names
+
+
+def test_fewer_hits_than_the_middle_has_are_too_few() -> None:
+    boxes = [[(12.0, 12.0, 20.0, 20.0)]] * 8
+    sharp = torch.from_numpy(inside(boxes[0], SIDE)).float().repeat(8, 1, 1)
+    curves = dict.fromkeys(("map", "centre", "random"), trust.Curves(1 - trust.SHARES, trust.SHARES))
+    untrained = trust.random_map(8, SIDE, 3)
+    assert trust.judged(sharp, 2, curves, untrained, boxes).checks[-1].passed
+    sharp[0, 0, 0] = 2  # one frame of eight, and the middle has all
+    check = trust.judged(sharp, 2, curves, untrained, boxes).checks[-1]
+    assert (
+        not check.passed and "in 7 of 8 frames with one (wanted 75%, and no fewer than of the centre 8)" in check.words
+    )
 
 
 def test_a_class_that_blurring_leaves_cannot_be_checked() -> None:
@@ -299,7 +392,7 @@ def test_a_class_without_probability_cannot_be_checked() -> None:
     curves = trust.curves_to_beat(clip, scores) | {"map": trust.blanked(at_object(), clip, scores)}
     found = trust.judged(at_object(), 2, curves, trust.random_map(T, SIDE, 3))
     assert not found.passed and "nothing to lose" in found.words
-    assert found.pointed is None and len(found.checks) == 3
+    assert found.objects is None and len(found.checks) == 3
 
 
 def test_numbers_by_hand() -> None:
@@ -318,7 +411,7 @@ def test_numbers_by_hand() -> None:
     ramp = torch.arange(9.0).view(1, 3, 3)
     assert trust.rank_correlation(ramp, ramp.exp()) == pytest.approx(1)
     assert trust.rank_correlation(ramp, -ramp) == pytest.approx(-1)
-    assert trust.rank_correlation(ramp, torch.ones(1, 3, 3)) == 0
+    assert trust.rank_correlation(ramp, torch.ones(1, 3, 3)) is None
     assert torch.equal(normalised(torch.zeros(2, 2, 2), 4, 8), torch.zeros(4, 8, 8))
     pooled = normalised(torch.stack([torch.zeros(2, 2), torch.ones(2, 2)]), 4, 8)
     assert pooled.amax(dim=(1, 2)).tolist() == [0, 0, 1, 1]
@@ -339,13 +432,11 @@ def test_the_model_in_the_box_looks_at_the_object(
     hits, frames, deletion, centre, alike = 0, 0, [], [], []
     for label in labels:
         found = in_the_box.explain(rendered / "demo" / "frames" / f"val_{label:02d}_0000")
-        assert found.label == label and found.trust is not None and found.boxes is not None
-        pointed, seen = trust.pointing(torch.from_numpy(found.heat), found.boxes, found.cell)
-        assert found.trust.pointed == pointed / seen
-        hits, frames = hits + pointed, frames + seen
+        assert found.label == label and found.trust is not None and found.trust.objects is not None
+        hits, frames = hits + found.trust.objects.hits, frames + found.trust.objects.frames
         deletion.append(found.trust.curves["map"].deletion_area)
         centre.append(found.trust.curves["centre"].deletion_area)
-        alike.append(found.trust.correlation)
+        alike.append(abs(found.trust.correlation or 0))
     assert hits >= least * frames
     assert np.mean(deletion) < np.mean(centre)
     assert np.mean(alike) < (trust.MOST_ALIKE if len(labels) > 1 else 0.5)  # of single videos up to 0.4
@@ -358,18 +449,34 @@ def test_visualize_writes_a_figure_and_a_video(
     weights: Path, rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = rendered / "demo" / "frames" / "val_10_0000"
-    words = [str(video), f"--weights={weights}", f"--output={tmp_path}"]
-    (tmp_path / "val_10_0000_heat.png").write_text("an old one")
-    assert visualize.main(words) == 0
+    words = [str(video), f"--weights={weights}", f"--output={tmp_path}", "--method=hirescam_fine"]
+    name = "val_10_0000_3-moving-something-up_hirescam_fine_heat"
+    (tmp_path / f"{name}.png").write_text("an old one")
+    assert visualize.main([*words, "--label=3"]) == 0
     said = capsys.readouterr().out
     assert "boxes: hottest on a moving object" in said and "random weights" in said
-    assert {path.name for path in tmp_path.iterdir()} == {"val_10_0000_heat.png", "val_10_0000_heat.mp4"}
-    with Image.open(tmp_path / "val_10_0000_heat.png") as figure:
+    assert said.count("(in place of an earlier one)") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png", f"{name}.mp4"}
+    with Image.open(tmp_path / f"{name}.png") as figure:
         assert figure.width > 400 and figure.height > 800 and np.asarray(figure.convert("L")).std() > 10
-    with av.open(str(tmp_path / "val_10_0000_heat.mp4")) as container:
+    with av.open(str(tmp_path / f"{name}.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 4 and frames[0].shape == (360, 640, 3)
     assert not np.array_equal(frames[0][:320, :320], frames[0][:320, 320:])  # seen, and with heat
+
+
+@pytest.mark.parametrize(
+    ("video", "label", "method", "name"),
+    [
+        ("a/b.mp4", None, None, "b"),
+        ("a/b.mp4", None, "motion", "b_motion"),
+        ("a/b.mp4", 0, None, "b_0-" + f"b-{99 * 'x'}"[:40]),
+        ("a/b.mp4", 1, "motion", "b_1_motion"),
+        ("a/b.c.mp4", 2, None, "b.c_2-up"),
+    ],
+)
+def test_what_was_asked_is_in_the_names(video: str, label: int | None, method: str | None, name: str) -> None:
+    assert visualize.named(Path(video), label, ["../<b>\n" + 99 * "x", "猫", "up"], method) == name
 
 
 def test_visualize_without_fex_and_without_checks(
@@ -428,6 +535,15 @@ def test_the_table_of_methods(rendered: Path, tmp_path: Path, capsys: pytest.Cap
     assert [line[0] for line in lines] == ["method", "gradcam_fine", "differences", "centre", "random"]
     values = dict(zip(lines[0][1:], lines[2][1:], strict=True))
     assert float(values["correlation"]) == 1 and "differences 0" in said  # the network has no part in it
+    assert values["passed"] == "0" and values["videos"] == "1" and 0.05 < float(values["box_area"]) < 0.5
+    nowhere = {"width": 1, "height": 1, "frames": []}
+    name = (few / "val_videofolder.txt").read_text().split()[0]
+    (few / "boxes.json").write_text(json.dumps({name: nowhere}))  # and so none that fit
+    with pytest.raises(InputError, match="has 1 of the 1 videos right, and in the clips of 1 of these no object"):
+        heatmap_quality.main([*words, "--methods", "differences"])
+    tsn = save_network(tmp_path / "tsn.pth", shift=False)
+    with pytest.raises(InputError, match=r"--methods foreground: .*tsn\.pth has no FEX"):
+        heatmap_quality.main([f"--weights={tsn}", words[1], "--methods", "foreground"])
     (few / "boxes.json").unlink()
     with pytest.raises(InputError, match="no videos with boxes"):
         heatmap_quality.main(words)

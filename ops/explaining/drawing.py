@@ -69,7 +69,7 @@ def write_figure(found: Explanation, file: Path) -> None:
         row.draw(axes, found)
     if lower:
         _draw_trust(found, *lower[0].subplots(1, 3, width_ratios=(1, 1, 1.6)))
-    figure.suptitle(_title(found), color=BAD if failed(found) else "black", fontsize=12)
+    figure.suptitle(title(found), color=BAD if failed(found) else "black", fontsize=12)
     save_picture(figure, file, dpi=100)
 
 
@@ -159,11 +159,13 @@ def _draw_trust(found: Explanation, deletion: Any, insertion: Any, words: Any) -
         height -= 0.085 * len(wrapped) + 0.05
 
 
-def _title(found: Explanation) -> str:
+def title(found: Explanation) -> str:
+    """Of the figure: of what it is, whether the map passed, and what of the video could be read."""
     other = "" if found.predicted == found.name else f" (predicted: {as_written(found.predicted)})"
     lines = [
         f"{as_written(Path(found.path).name)}: {as_written(found.name)}, {found.probability:.1%}{other}",
         f"{METHODS[found.method].words}: {verdict(found)}",
+        *(textwrap.wrap(as_written(f"of what could be read: {found.damage}", 400), 150) if found.damage else []),
     ]
     return "\n".join(lines)
 

@@ -44,7 +44,8 @@ class Explanation:
     are, from 1 on. heat: float32 `(T, H, W)`, 0 to 1, a map a frame, comparable between them; cell: side of a map's
     cell in pixels. label, name, probability: of the class that is explained; predicted: the name of the most probable
     one. method: a key of `methods.METHODS`. blocks: FEX's own maps, empty without FEX. boxes: of moving objects in
-    each frame, where known. trust: None where it was not asked for.
+    each frame, where known. trust: None where it was not asked for. damage: what is wrong with the video, of which
+    only a part could be read, or empty.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Explanation:
     blocks: tuple[BlockMaps, ...] = ()
     boxes: tuple[tuple[Box, ...], ...] | None = None
     trust: Trust | None = None
+    damage: str = ""
 
 
 class Explainer:
@@ -112,7 +114,7 @@ class Explainer:
         assert isinstance(sample, Sample) and isinstance(sample.about, Seen)
         numbers = self._numbers(sample.about.frames)
         if boxes is None and isinstance(source.content, Path):
-            boxes = boxes_beside(source.content)
+            boxes = boxes_beside(source.content, self.options.modality)
         here = None if boxes is None else boxes.in_clip(numbers, self.options)
         clip = sample.clip[0].to(self.device)  # (T, C, H, W)
         with self._alone:
@@ -125,7 +127,7 @@ class Explainer:
             found = Explanation(
                 source.path, self.shown(clip), tuple(numbers), heat.numpy(force=True), clip.shape[-1] / maps.shape[-1],
                 subject.label, self.contract.classes[subject.label], float(chances[subject.label]),
-                self.contract.classes[predicted], chosen, tuple(blocks), here,
+                self.contract.classes[predicted], chosen, tuple(blocks), here, damage=sample.about.damage,
             )  # fmt: skip
             return replace(found, trust=self._trust(found, heat, subject)) if checked else found
 

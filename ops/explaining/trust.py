@@ -5,7 +5,8 @@
   compared with those of a map that always points to the middle, and of random maps.
 - Randomisation (Adebayo et al. 2018): a map of what the network has learned is not that of the same network with random
   weights.
-- Boxes: where a video's moving objects are known, heat should lie on them.
+- Boxes: where a video's moving objects are known, heat should lie on them, more than that of a map that always points
+  to the middle.
 
 Legend: `N` clips, `T` segments, `C` channels, `H W` pixels.
 """
@@ -22,8 +23,8 @@ from ops.explaining.boxes import Box, inside
 from ops.explaining.methods import blurred, enlarged
 
 # What each check asks for. All must hold, or the map is not to be trusted.
-MOST_ALIKE = 0.3  # rank correlation with the map of the same network with random weights
-LEAST_POINTED = 0.75  # of the frames with an object, those whose hottest place is in a box grown by half a cell
+MOST_ALIKE = 0.3  # rank correlation with the map of the same network with random weights, whatever its sign
+LEAST_POINTED = 0.75  # of the frames with an object, those with a hit; and no fewer than the centre's
 LEAST_PROBABILITY = 0.1  # of the class, for curves to fall or rise: below it they say nothing
 MOST_KEPT = 0.5  # of that probability when all is blurred: above it there is as little to say
 
@@ -62,20 +63,31 @@ class Check:
 
 
 @dataclass(frozen=True)
+class OnObjects:
+    """Of the frames with an object: how many there are, and what of a map is on objects.
+
+    hits: frames whose hottest place is in a box, grown by half a cell. in_box: the share of heat in boxes; box_area: of
+    pixels.
+    """
+
+    hits: int
+    frames: int
+    in_box: float
+    box_area: float
+
+
+@dataclass(frozen=True)
 class Trust:
     """All that was measured of a map.
 
-    curves: of the map, of the `centre` and of `random` maps (their mean). correlation: with the map of random weights.
-    pointed, in_box, box_area: of the frames with an object, how many have their hottest place in a box; the share of
-    heat in boxes, and of pixels; None where no boxes are known.
+    curves: of the map, of the `centre` and of `random` maps (their mean). correlation: with the map of random weights,
+    None where one of the two is the same everywhere. objects: None where no boxes are known, or none is in the clip.
     """
 
     checks: tuple[Check, ...]
     curves: dict[str, Curves]
-    correlation: float
-    pointed: float | None = None
-    in_box: float | None = None
-    box_area: float | None = None
+    correlation: float | None
+    objects: OnObjects | None = None
 
     @property
     def passed(self) -> bool:
@@ -103,10 +115,8 @@ def judged(
     checks = [*_of_curves(curves), _of_weights(alike)]
     if boxes is None or not any(boxes):
         return Trust(tuple(checks), curves, alike)
-    hits, frames = pointing(heat, boxes, cell)
-    in_box, box_area = share_inside(heat, boxes)
-    checks.append(_of_boxes(hits, frames, in_box, box_area))
-    return Trust(tuple(checks), curves, alike, hits / frames, in_box, box_area)
+    objects, centre = (on_objects(maps, boxes, cell) for maps in (heat, centre_prior(*heat.shape[:2])))
+    return Trust((*checks, _of_boxes(objects, centre)), curves, alike, objects)
 
 
 def curves_to_beat(clip: torch.Tensor, scores: Scores) -> dict[str, Curves]:
@@ -158,14 +168,19 @@ def mean_curves(several: Sequence[Curves]) -> Curves:
     return Curves(np.mean(deletions, axis=0), np.mean(insertions, axis=0))
 
 
-def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Spearman's, over all pixels; 0 where one of the maps is the same everywhere."""
+def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> float | None:
+    """Spearman's, over all pixels; None where one of the maps is the same everywhere."""
     from scipy.stats import rankdata
 
     ranks = [rankdata(heat.flatten().cpu().numpy()) for heat in (one, other)]
     if any(rank.min() == rank.max() for rank in ranks):
-        return 0.0
+        return None
     return float(np.corrcoef(*ranks)[0, 1])
+
+
+def on_objects(heat: torch.Tensor, boxes: Sequence[Sequence[Box]], cell: float) -> OnObjects:
+    """Of a map whose cells are so many pixels."""
+    return OnObjects(*pointing(heat, boxes, cell), *share_inside(heat, boxes))
 
 
 def pointing(heat: torch.Tensor, boxes: Sequence[Sequence[Box]], cell: float) -> tuple[int, int]:
@@ -206,7 +221,7 @@ def _of_curves(curves: dict[str, Curves]) -> list[Check]:
     checks = []
     for name, better in (("deletion", "less"), ("insertion", "more")):
         own, centre, random = (getattr(curves[key], f"{name}_area") for key in ("map", "centre", "random"))
-        passed = max(centre, random) > own < min(centre, random) if better == "less" else own > max(centre, random)
+        passed = own < min(centre, random) if better == "less" else own > max(centre, random)
         effect = "hot pixels blurred away, the class loses" if better == "less" else "hot pixels alone win the class"
         words = (
             f"{name}: {effect} (area {own:.2f}; wanted {better} than of the centre {centre:.2f}, random {random:.2f})"
@@ -215,14 +230,20 @@ def _of_curves(curves: dict[str, Curves]) -> list[Check]:
     return checks
 
 
-def _of_weights(alike: float) -> Check:
-    words = f"random weights: their map is like this one by {alike:.2f} (rank correlation; wanted below {MOST_ALIKE})"
-    return Check("random weights", alike < MOST_ALIKE, words)
+def _of_weights(alike: float | None) -> Check:
+    name = "random weights"
+    if alike is None:
+        return Check(name, False, f"{name}: this map, or theirs, is the same everywhere: there is nothing to compare")
+    wanted = f"rank correlation; wanted between -{MOST_ALIKE} and {MOST_ALIKE}"
+    return Check(name, abs(alike) < MOST_ALIKE, f"{name}: their map is like this one by {alike:.2f} ({wanted})")
 
 
-def _of_boxes(hits: int, frames: int, in_box: float, box_area: float) -> Check:
+def _of_boxes(own: OnObjects, centre: OnObjects) -> Check:
+    """Of a map, and of one that always points to the middle."""
+    passed = own.hits >= max(LEAST_POINTED * own.frames, centre.hits) and own.in_box > centre.in_box
     words = (
-        f"boxes: hottest on a moving object in {hits} of {frames} frames with one (wanted {LEAST_POINTED:.0%}); "
-        f"{in_box:.0%} of the heat in boxes, which are {box_area:.0%} of the picture (wanted more)"
+        f"boxes: hottest on a moving object in {own.hits} of {own.frames} frames with one (wanted {LEAST_POINTED:.0%}, "
+        f"and no fewer than of the centre {centre.hits}); {own.in_box:.0%} of the heat in boxes (wanted more than of "
+        f"the centre {centre.in_box:.0%})"
     )
-    return Check("boxes", hits >= LEAST_POINTED * frames and in_box > box_area, words)
+    return Check("boxes", passed, words)

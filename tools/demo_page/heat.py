@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ops.explaining.drawing import overlaid
+from ops.explaining.drawing import failed, overlaid
 from ops.explaining.explain import Explainer, Explanation
 from ops.explaining.methods import METHODS
 from ops.recognition.results import shown
@@ -47,7 +47,9 @@ def html_of(found: Explanation) -> str:
         label=found.name,
         probability=found.probability,
         method=METHODS[found.method].words,
+        damage=shown(found.damage),
         trust=found.trust,
+        failed=failed(found),
         pictures=[(number, _picture(pair)) for number, pair in zip(found.numbers, pairs, strict=True)],
     )
 

@@ -3,8 +3,9 @@
 
     python tools/heatmap_quality.py --weights checkpoint/demo/ckpt.pth --videos 2 --csv docs/explain/methods.csv
 
-Of each class the first videos are taken, and of these the ones that the network has right. What the columns mean is in
-docs/explain.md. Printed is a table in Markdown; the same numbers go to --csv.
+Of each class the first videos are taken, and of these the ones that the network has right and in whose clip an object
+is seen. What the columns mean is in docs/explain.md. Printed is a table in Markdown; the same numbers go to --csv, with
+how many videos there were, in how many all checks were passed, and the share of the pictures that boxes take.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tools.options import add_root, documented_parser
 
 if TYPE_CHECKING:
     from ops.explaining.explain import Explainer, Explanation
+    from ops.explaining.trust import OnObjects
 
 COLUMNS = {
     "hottest place on the object": "pointed",
@@ -43,15 +45,16 @@ COLUMNS = {
 class Row:
     """Of one method: sums and lists over videos."""
 
-    hits: float = 0
+    hits: int = 0
     frames: int = 0
-    passed: int = 0
+    videos: int = 0
+    passed: int | None = None  # of maps that are not judged
     values: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, hits: float, frames: int, **values: float) -> None:
+    def add(self, objects: OnObjects, **values: float) -> None:
         """One video's."""
-        self.hits, self.frames = self.hits + hits, self.frames + frames
-        for name, value in values.items():
+        self.hits, self.frames, self.videos = self.hits + objects.hits, self.frames + objects.frames, self.videos + 1
+        for name, value in {"in_box": objects.in_box, "box_area": objects.box_area, **values}.items():
             self.values.setdefault(name, []).append(value)
 
     def means(self) -> dict[str, float]:
@@ -76,13 +79,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     videos = videos_of(Path(args.root_dataset) / "demo", args.videos)
     if not explainer.network.fex_blocks():
         chosen = [name for name in chosen if not METHODS[name].own]
-    rows, right = measured(explainer, videos, chosen)
-    if not right:
-        raise InputError(f"{args.weights}: has none of the {len(videos)} videos right, and there is nothing to explain")
-    print(f"{right} of {len(videos)} videos are right; {rows['centre'].frames} frames with an object\n")
+    if not chosen:
+        raise InputError(f"--methods {' '.join(args.methods)}: {args.weights} has no FEX: give other methods")
+    rows, right, empty = measured(explainer, videos, chosen)
+    if right == empty:
+        raise InputError(
+            f"{args.weights}: has {right} of the {len(videos)} videos right, and in the clips of {empty} of these no "
+            "object is seen: there is nothing to explain"
+        )
+    without = f", {empty} of these without an object in the clip and left out" if empty else ""
+    print(f"{right} of {len(videos)} videos are right{without}; {rows['centre'].frames} frames with an object\n")
     print(markdown(rows))
-    passed = ", ".join(f"{name} {row.passed}" for name, row in rows.items() if name in chosen)
-    print(f"\nof {right} maps pass all their checks: {passed}")
+    passed = ", ".join(f"{name} {row.passed}" for name, row in rows.items() if row.passed is not None)
+    print(f"\nof {right - empty} maps pass all their checks: {passed}")
+    print(f"boxes are {rows['centre'].means()['box_area']:.1%} of the pictures")
     if args.csv:
         write_text(args.csv, as_csv(rows))
     return 0
@@ -119,34 +129,39 @@ def videos_of(folder: Path, count: int) -> list[tuple[Path, int]]:
 
 def measured(
     explainer: Explainer, videos: Sequence[tuple[Path, int]], methods: Sequence[str]
-) -> tuple[dict[str, Row], int]:
-    """A row a method, and for the centre and random maps; of the videos that are right, whose number is the second."""
+) -> tuple[dict[str, Row], int, int]:
+    """A row a method, and for the centre and random maps.
+
+    Of the videos that are right, whose number is the second; the third: how many of these show no object, and are left
+    out.
+    """
     from tqdm import tqdm
 
     rows = {name: Row() for name in (*methods, "centre", "random")}
-    right = 0
+    right = empty = 0
     for path, label in tqdm(videos, "videos"):
-        if explainer.explain(path, checked=False, method="differences").label != label:
+        first = explainer.explain(path, checked=False, method="differences")
+        if first.label != label:
             continue
         right += 1
+        if not any(first.boxes or ()):
+            empty += 1
+            continue
         for name in methods:
             found = explainer.explain(path, label, name)
             add_found(rows[name], found)
         add_priors(rows, found)
-    return rows, right
+    return rows, right, empty
 
 
 def add_found(row: Row, found: Explanation) -> None:
     """One map."""
     trust = found.trust
-    assert trust is not None and trust.pointed is not None and trust.in_box is not None and found.boxes is not None
-    frames = sum(map(bool, found.boxes))
+    assert trust is not None and trust.objects is not None
     curves = trust.curves["map"]
-    row.add(
-        trust.pointed * frames, frames, in_box=trust.in_box, deletion=curves.deletion_area,
-        insertion=curves.insertion_area, correlation=trust.correlation,
-    )  # fmt: skip
-    row.passed += trust.passed
+    alike = {} if trust.correlation is None else {"correlation": abs(trust.correlation)}
+    row.add(trust.objects, deletion=curves.deletion_area, insertion=curves.insertion_area, **alike)
+    row.passed = (row.passed or 0) + trust.passed
 
 
 def add_priors(rows: dict[str, Row], found: Explanation) -> None:
@@ -157,10 +172,8 @@ def add_priors(rows: dict[str, Row], found: Explanation) -> None:
     T, side = found.heat.shape[:2]
     cell = side / trust.RANDOM_CELLS
     for name, heat in (("centre", trust.centre_prior(T, side)), ("random", trust.random_map(T, side, trust.SEED))):
-        hits, frames = trust.pointing(heat, found.boxes, cell)
-        curves = found.trust.curves[name]
-        in_box, _ = trust.share_inside(heat, found.boxes)
-        rows[name].add(hits, frames, in_box=in_box, deletion=curves.deletion_area, insertion=curves.insertion_area)
+        curves, objects = found.trust.curves[name], trust.on_objects(heat, found.boxes, cell)
+        rows[name].add(objects, deletion=curves.deletion_area, insertion=curves.insertion_area)
 
 
 def markdown(rows: dict[str, Row]) -> str:
@@ -183,11 +196,12 @@ def as_csv(rows: dict[str, Row]) -> str:
     """The same with all digits that mean something."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "frames", *COLUMNS.values()])
+    columns = [*COLUMNS.values(), "box_area"]
+    writer.writerow(["method", "videos", "passed", "frames", *columns])
     for name, row in rows.items():
         means = row.means()
-        cells = [f"{means[column]:.4f}" if column in means else "" for column in COLUMNS.values()]
-        writer.writerow([name, row.frames, *cells])
+        cells = [f"{means[column]:.4f}" if column in means else "" for column in columns]
+        writer.writerow([name, row.videos, "" if row.passed is None else row.passed, row.frames, *cells])
     return text.getvalue()
 
 

@@ -6,7 +6,8 @@
 VIDEO is a video file or a folder of frames. Written are <video>_heat.png, a figure: what the network saw, heat on it,
 of a network with FEX its own background, foreground and channel attention in each stage, and what the checks of the map
 found; and <video>_heat.mp4, the same frames with their heat. A map that fails a check says so in both. What each check
-means: docs/explain.md.
+means: docs/explain.md. With --label and --method the names say so, as <video>_7-<class>_<method>_heat.png: answers to
+several questions lie side by side, and the same command again replaces its own.
 
 Exit status: 0 written (whether or not the map passed), 2 wrong input, 130 interrupted.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,21 +44,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if args.method is not None:
         method_named(args.method)
-    name = args.video.absolute().name if args.video.is_dir() else args.video.stem
+    explainer = Explainer.from_checkpoint(args.weights, device_of(args.device), args.classes)
+    label = None if args.label is None else explainer.label_of(args.label)
+    name = named(args.video, label, explainer.contract.classes, args.method)
     files = [args.output / f"{name}_heat{ending}" for ending in (".png", ".mp4")]
     check_writable(files)
-    explainer = Explainer.from_checkpoint(args.weights, device_of(args.device), args.classes)
     logger.info("%s", explainer.contract.network)
-    found = explainer.explain(args.video, args.label, args.method, checked=not args.no_check)
+    found = explainer.explain(args.video, label, args.method, checked=not args.no_check)
     print(f"{found.path}: {found.name}, {found.probability:.1%}; {verdict(found)}")
+    if found.damage:
+        print(f"   of what could be read: {found.damage}")
     if found.trust is not None:
         print(found.trust.words)
     if not found.blocks:
         logger.info("the network has no FEX: there is no foreground of its own to show")
     for file, write in zip(files, (write_figure, write_video), strict=True):
+        again = file.exists()
         write(found, file)
-        print(file)
+        print(f"{file}{' (in place of an earlier one)' if again else ''}")
     return 0
+
+
+def named(video: Path, label: int | None, classes: Sequence[str], method: str | None) -> str:
+    """What the files begin with: the video, and what was asked of it. Of a class's name what files may be called."""
+    words = [video.absolute().name if video.is_dir() else video.stem]
+    if label is not None:
+        said = re.sub(r"[^a-zA-Z0-9]+", "-", classes[label]).strip("-")[:40]
+        words.append(f"{label}-{said}" if said else str(label))
+    return "_".join([*words, *([method] if method is not None else [])])
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

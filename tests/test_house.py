@@ -160,7 +160,7 @@ def test_the_published_training_command_is_training_sh() -> None:
     assert args.shift and args.fex == "paper" and args.no_partialbn and args.clip_gradient == 20
 
 
-SCRIPTS = ("demo_model", "predict", "quickstart", "run_tests")
+SCRIPTS = ("demo_model", "predict", "quickstart", "run_tests", "screenshots")
 
 
 @pytest.mark.parametrize("script", ["training.sh", "testing.sh", *(f"scripts/{name}.sh" for name in SCRIPTS)])

@@ -18,7 +18,7 @@ python tools/compare_runs.py log/quickstart_fex_off log/quickstart --out report/
 
 python tools/screenshots.py --output docs/screenshots test=report/quickstart/index.html \
   training=log/quickstart/index.html comparison=report/comparison/index.html runs=report/runs.html
-python tools/demo_app.py --weights checkpoint/quickstart/ckpt.pth --port 7979 &
+python tools/demo_app.py --port 7979 &  # of the model in the box
 trap 'kill $!' EXIT
-python tools/screenshots.py --output docs/screenshots app=http://127.0.0.1:7979/ --wait 30 \
+python tools/screenshots.py --output docs/screenshots app=http://127.0.0.1:7979/ --wait 20 \
   --click "something approaching" "What happens here?" "Where does the network look?"

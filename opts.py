@@ -445,23 +445,23 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
 
 def _motion_faults(args: argparse.Namespace) -> list[str]:
     """What --motion can't be beside: it is of one network, which sees the frames in other orders."""
-    faults = []
-    if len(args.weights) > 1:
-        faults.append(f"--motion: is of one network, and --weights has {len(args.weights)}: give one")
-    elif args.weights[0].endswith(".npz"):
-        faults.append(f"--motion: runs the network: give its checkpoint, not its scores {args.weights[0]}")
+    faults = _one_network(args, "--motion", "runs the network: give its checkpoint")
     if args.reverse_time:
         faults.append("--motion: leave out --reverse_time: backwards is one of the orders of --motion")
     return faults
 
 
+def _one_network(args: argparse.Namespace, flag: str, instead: str) -> list[str]:
+    """A fault where --weights is more, or less, than the one network that a flag is of."""
+    if len(args.weights) > 1:
+        return [f"{flag}: is of one network, and --weights has {len(args.weights)}: give one"]
+    scores = args.weights[0]
+    return [f"{flag}: {instead}, not its scores {scores}"] if scores.endswith(".npz") else []
+
+
 def _calibration_faults(args: argparse.Namespace) -> list[str]:
     """What --calibrate can't be beside: it is of one network, as that will be used."""
-    faults = []
-    if len(args.weights) > 1:
-        faults.append(f"--calibrate: fits one network's temperature, and --weights has {len(args.weights)}: give one")
-    elif args.weights[0].endswith(".npz"):
-        faults.append(f"--calibrate: keeps what it finds in a checkpoint: give that, not its scores {args.weights[0]}")
+    faults = _one_network(args, "--calibrate", "keeps what it finds in a checkpoint: give that")
     for flag, why in (
         ("softmax", "it takes the scores as they are"),
         ("reverse_time", "played backwards a video shows another class"),

@@ -31,9 +31,8 @@ from ops.explaining.foreground import BlockMaps, foreground_maps
 from ops.explaining.methods import DEFAULT, METHODS, ClipScores, Subject, enlarged, method_named
 from ops.explaining.trust import SEED, Curves, Scores, Trust, blanked, curves_to_beat, judged
 from ops.model.tsn import TSN, build_network
-from ops.recognition.contract import Contract, Views
+from ops.recognition.contract import Contract, Views, network_and_contract
 from ops.recognition.sources import Seen, SourceClips, as_source
-from ops.running.checkpoint import network_of, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,7 @@ class Explainer:
 
         Raises InputError for a file that cannot be used, naming it.
         """
-        checkpoint = read_checkpoint(Path(path))
-        network = network_of(checkpoint)
-        contract = Contract.of(checkpoint, network)
-        if classes is not None:
-            contract = contract.named_by(Path(classes), checkpoint)
+        network, contract = network_and_contract(path, classes)
         return cls(network, contract, device)
 
     def explain(

@@ -20,7 +20,7 @@ from ops.data.sampling import DENSE_CLIPS
 from ops.errors import InputError, did_you_mean
 from ops.model.tsn import TSN
 from ops.names import PROTOCOLS
-from ops.running.checkpoint import Checkpoint
+from ops.running.checkpoint import Checkpoint, network_of, read_checkpoint
 
 # What each sampling takes of the n frames of a video, in words: a consumer's reader needs no source.
 SAMPLINGS = {
@@ -148,6 +148,17 @@ class Contract:
             "short_side": options.scale_size,
             "crop_size": side,
         }
+
+
+def network_and_contract(path: str | Path, classes: str | Path | None = None) -> tuple[TSN, Contract]:
+    """Those of a checkpoint, own or published, with the class names in the file `classes` where it has none.
+
+    Raises InputError for a file that cannot be used, naming it.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    network = network_of(checkpoint)
+    contract = Contract.of(checkpoint, network)
+    return network, contract if classes is None else contract.named_by(Path(classes), checkpoint)
 
 
 def _made(data: Mapping[str, Any]) -> dict[str, Any]:

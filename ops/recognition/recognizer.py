@@ -28,11 +28,10 @@ from ops.errors import InputError
 from ops.evaluation.scores import Scorer, default_views_per_forward, mean_scores, scored
 from ops.model.deploy import deploy
 from ops.model.tsn import TSN
-from ops.recognition.contract import Contract, Views
+from ops.recognition.contract import Contract, Views, network_and_contract
 from ops.recognition.sources import Seen, Source, SourceClips, as_source
 from ops.recognition.timeline import OnWindow, Timeline, timeline
 from ops.recognition.timeline_options import TimelineOptions
-from ops.running.checkpoint import network_of, read_checkpoint
 from ops.running.precision import InPrecision, choose_precision
 
 
@@ -102,11 +101,7 @@ class Recognizer:
         protocol: `efficient`, `accurate` or `dense`, as in testing. classes: a file with a class name a line, for a
         checkpoint without names. Raises InputError for a file that cannot be used, naming it.
         """
-        checkpoint = read_checkpoint(Path(path))
-        network = network_of(checkpoint)
-        contract = Contract.of(checkpoint, network)
-        if classes is not None:
-            contract = contract.named_by(Path(classes), checkpoint)
+        network, contract = network_and_contract(path, classes)
         return cls(network, contract, Views.of_protocol(protocol), device, **others)
 
     def __call__(self, video: Any) -> Prediction:

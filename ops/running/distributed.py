@@ -104,6 +104,17 @@ class DistributedContext:
         dist.all_gather_object(parts, items)
         return [item for part in parts for item in part]
 
+    def agree(self, wish: int) -> int:
+        """The largest of the processes' wishes, whole numbers from 0 on: all of them do what one of them wants."""
+        return max(self.gather([wish]))
+
+    def from_main(self, item: Item) -> Item:
+        """The main process's item, on all of them."""
+        return self.gather([item])[0]
+
+    def beat(self, what: str) -> None:
+        """Tells the other processes that this one goes on, and what with."""
+
     def by_main(self, work: Callable[[], Item]) -> Item | None:
         """Lets the main process alone do something, and returns what it got there; None on the others.
 

@@ -289,12 +289,18 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("running")
-    run.add_argument("--resume", default="", metavar="FILE", help="go on from this run's checkpoint")
+    resume = "go on from this run's checkpoint; auto: from the run's own newest, or from the start"
+    run.add_argument("--resume", default="", metavar="FILE|auto", help=resume)
     run.add_argument("--start-epoch", type=int, default=0, help="instead of the checkpoint's, unless 0")
     run.add_argument("-e", "--evaluate", action="store_true", help="only validate the checkpoint of --resume")
     run.add_argument("--overwrite", action="store_true", help="replace an earlier run of the name, log and all")
     run.add_argument("-p", "--print-freq", type=int, default=20, help="steps between two lines")
     run.add_argument("-ef", "--eval-freq", type=int, default=5, help="epochs between two validations; 0: never")
+    run.add_argument("--save_steps", type=int, default=0, metavar="K", help="save in mid-epoch too, every K steps")
+    run.add_argument("--save_minutes", type=float, default=0, metavar="M", help="the same, every M minutes")
+    run.add_argument("--keep", type=int, default=0, metavar="K", help="keep a checkpoint of each of the last K epochs")
+    run.add_argument("--full_disk", default="stop", help="where a checkpoint finds no room: stop, or wait for some")
+    run.add_argument("--nan", default="stop", help="a loss or gradient that is no number: stop, or skip the step")
     run.add_argument("--store_name", default="", help="the run's folder (default: made of the options)")
     run.add_argument("--suffix", help="appended to the run's folder")
     run.add_argument("--root_log", default="log", metavar="DIR", help="of the runs' logs")
@@ -305,6 +311,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_machine(group: argparse._ArgumentGroup) -> None:
     workers = "loader processes; auto: as many as the device can use and the processors allow"
     group.add_argument("-j", "--workers", type=_workers, default=None, metavar="N|auto", help=f"{workers} (auto)")
+    hung = "how long reading a video may take, with loader processes; 0: for ever"
+    group.add_argument("--read_timeout", type=float, default=300, metavar="SECONDS", help=hung)
     group.add_argument("--gpus", type=int, nargs="+", help="GPUs for DataParallel (default: all)")
 
 
@@ -314,11 +322,14 @@ def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         ("--lr_type", args.lr_type, names.SCHEDULES),
         ("--loss_type", args.loss_type, ("nll",)),
         ("--amp", args.amp, names.PRECISIONS),
+        ("--full_disk", args.full_disk, names.FULL_DISK),
+        ("--nan", args.nan, names.NOT_FINITE),
     )
     faults += network_faults(args, parser)
     counts = ("input_size", "epochs", "batch_size", "print_freq", "accumulate", "scale_lr_from")
     faults += parser.faults_below(args, 1, *counts)
     faults += parser.faults_below(args, 0, "workers", "warmup_epochs", "seed", "start_epoch", "eval_freq")
+    faults += parser.faults_below(args, 0, "save_steps", "save_minutes", "keep", "read_timeout")
     for flag, value in (("--lr", args.lr), ("--gd", args.clip_gradient)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             faults.append(f"{flag} {value}: expected a number above 0")
@@ -409,6 +420,8 @@ def _start_faults(args: argparse.Namespace) -> list[str]:
         )
     if args.evaluate and not args.resume:
         faults.append("--evaluate: nothing to evaluate; name a checkpoint with --resume FILE")
+    if args.resume == "auto" and args.overwrite:
+        faults.append("--resume auto and --overwrite exclude each other: one goes on with what the other removes")
     if args.start_epoch and not args.resume:
         faults.append(f"--start-epoch {args.start_epoch}: only together with --resume FILE")
     return faults
@@ -427,7 +440,7 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         ("--crop_fusion_type", args.crop_fusion_type, ("avg",)),
     )
     faults += parser.faults_below(args, 1, "input_size", "batch_size", "views_per_forward")
-    faults += parser.faults_below(args, 0, "workers")
+    faults += parser.faults_below(args, 0, "workers", "read_timeout")
     if args.test_crops not in names.TEST_CROPS:
         faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, names.TEST_CROPS))}")
     if args.ten_clip_count not in (3, 10):

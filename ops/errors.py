@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import errno
 import io
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ _KILLED = (
 _PEER = "another process of this run has ended; its own message says why"
 _MEETING = "the processes can't meet: see to the address and the port that torchrun is given"
 _GPU = "the GPU is used by another program, or fails: nvidia-smi tells"
+
+# The exit status of a program that a scheduler's signal has ended: sysexits.h calls it EX_TEMPFAIL, "try again".
+SAVED = 75
 
 # What to do about an OSError, by its number. One that is not here is taken for a fault of the program.
 _BY_NUMBER = {
@@ -84,6 +89,27 @@ class InputError(ValueError):
     """
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ends the program, whose work so far is kept. `advice`, where there is some, says how to go on.
+
+    The entry points say so and exit with `status`: 130 after Ctrl-C, and else SAVED.
+    """
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__(received)
+        self.received = received
+        self.advice = ""
+
+    def __str__(self) -> str:
+        by = "" if self.received == signal.SIGINT else f" by {self.received.name}"
+        return f"stopped{by}{'. ' if self.advice else ''}{self.advice}"
+
+    @property
+    def status(self) -> int:
+        """Of the program."""
+        return 130 if self.received == signal.SIGINT else SAVED
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean …?)` with the nearest of the known words, or nothing."""
     near = difflib.get_close_matches(word.lower(), list(known), n=1)
@@ -105,6 +131,11 @@ def environment_fault(error: BaseException) -> str | None:
             if found := words.search(text):
                 return f"{found[0].strip(' .')}; {remedy}"
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's or a device's memory was too small."""
+    return (environment_fault(error) or "").endswith(_LESS_MEMORY)
 
 
 def is_limit(error: OSError) -> bool:
@@ -136,13 +167,17 @@ def explained(advice: str | Callable[[], str]) -> Iterator[None]:
 def reported() -> Iterator[None]:
     """A program's body: what is wrong outside of it is printed in a line and ends it with status 2, Ctrl-C with 130.
 
-    That is an InputError, and what the machine refuses; a fault of the program itself keeps its traceback.
+    That is an InputError, and what the machine refuses; a fault of the program itself keeps its traceback. `Stopped`
+    has a status of its own.
     """
     _print_in_any_encoding()
     try:
         yield
     except InputError as error:
         sys.exit(_printed(f"error: {error}", 2))
+    except Stopped as stopped:  # of several processes, which all are, one says so
+        is_main = os.environ.get("RANK", "0") == "0"
+        sys.exit(_printed(str(stopped), stopped.status) if is_main else stopped.status)
     except KeyboardInterrupt:
         sys.exit(_printed("stopped", 130))
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from programs import evaluate, train
@@ -94,11 +95,10 @@ def test_the_loss_of_the_identity_consensus_is_the_mean_over_frames() -> None:
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0)])
 def test_mixing_blends_whole_clips_and_their_labels(mixup: float, cutmix: float) -> None:
-    torch.manual_seed(3)
     mixing = Mixing(nn.Identity(), 5, mixup, cutmix)
     values = torch.tensor([0.0, 1.0])
     clips = values.view(2, 1, 1, 1, 1).expand(2, 4, 3, 16, 16).clone()
-    mixed, shares = mixing(clips, torch.tensor([0, 3]))
+    mixed, shares = mixing(clips, torch.tensor([0, 3]), np.random.default_rng(1))
     assert mixed.shape == clips.shape and type(mixed) is torch.Tensor
     assert 0.01 < shares[0, 0] < 0.99
     assert torch.equal(shares.sum(dim=1), torch.ones(2))
@@ -107,6 +107,20 @@ def test_mixing_blends_whole_clips_and_their_labels(mixup: float, cutmix: float)
     assert torch.allclose(mixed[0].mean(), shares[0, 3], atol=1e-6)
     assert torch.allclose(mixed[1].mean(), shares[1, 3], atol=1e-6)
     assert (mixed[0].unique().numel() == 1) == bool(mixup)
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0), (0.8, 1.0)])
+def test_shares_of_a_batch_are_mixed_as_the_whole_is(mixup: float, cutmix: float) -> None:
+    mixing = Mixing(nn.Identity(), 5, mixup, cutmix)
+    clips, labels = torch.rand(7, 2, 3, 16, 16), torch.arange(7) % 5
+    for seed in range(4):
+        whole = mixing(clips, labels, np.random.default_rng(seed))
+        assert torch.equal(whole[0][6], clips[6]) and whole[1][6, 1] == 1  # which has no partner
+        shares = [
+            mixing(*part, np.random.default_rng(seed)) for part in zip(clips.split(4), labels.split(4), strict=True)
+        ]
+        for k in range(2):
+            assert torch.equal(torch.cat([share[k] for share in shares]), whole[k])
 
 
 def test_the_rate_follows_the_videos_a_step(caplog: pytest.LogCaptureFixture) -> None:

@@ -67,7 +67,7 @@ def test_a_place_that_takes_nothing_is_found_before_the_data_are_looked_at(tmp_p
 
 def test_one_folder_for_both(tmp_path: Path) -> None:
     run = RunFolders("run", tmp_path / "all" / "run", tmp_path / "all" / ".." / "all" / "run")
-    with run.claimed(None, overwrite=False), pytest.raises(InputError), claimed(tmp_path / "all" / "run", "wait"):
+    with run.claimed(), pytest.raises(InputError), claimed(tmp_path / "all" / "run", "wait"):
         pass
 
 
@@ -110,7 +110,7 @@ def test_a_run_keeps_its_own_log_and_one_without_an_epoch_is_in_nobodys_way(tmp_
     with pytest.raises(InputError, match=rf"holds checkpoints already: .*--resume {own.path}"):
         run.refuse_to_overwrite(None)
     own.path.rename(own.path.with_name("ckptbest.pth"))  # the advice names what is there
-    with pytest.raises(InputError, match=r"--resume \S*ckptbest.pth"):
+    with pytest.raises(InputError, match=r"--resume auto, or --resume \S*ckptbest.pth"):
         run.refuse_to_overwrite(None)
     run.make_room(None, 1)
     assert not list(run.checkpoints.iterdir()) and {*content(run.log)} == {"options.json"}
@@ -135,7 +135,7 @@ def test_a_full_disk_in_mid_run_leaves_the_last_checkpoint_and_says_so(
         train(demo, "--epochs", "2", "--store_name", "run")
     latest = demo / "checkpoint" / "run" / "ckpt.pth"
     assert "No space left on device; free some space" in str(caught.value) and "\n" not in str(caught.value)
-    assert f"{latest} is whole" in str(caught.value) and f"--resume {latest}" in str(caught.value)
+    assert f"{latest} is whole" in str(caught.value) and "--resume auto" in str(caught.value)
     assert torch.load(latest, weights_only=True)["epoch"] == 1
     assert {path.name for path in latest.parent.iterdir()} <= {"ckpt.pth", "ckptbest.pth"}
     monkeypatch.undo()
@@ -183,7 +183,7 @@ def test_a_restarted_run_waits_for_the_locks_of_its_former_self(
         for count, least in (("0", 0.0), ("1", 0.2)):
             monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
             began = time.monotonic()
-            with pytest.raises(InputError), run.claimed(None, False):
+            with pytest.raises(InputError), run.claimed():
                 pass
             assert time.monotonic() - began >= least
 

@@ -87,7 +87,7 @@ def test_memory_is_used_again(clips: VideoClips) -> None:
     for _ in range(2):
         places = [batch.clips.data_ptr() for batch in loader]
         assert len(places) == 10 and len(set(places)) <= 4
-    slots = loader.collate_fn.keywords["slots"]  # type: ignore[attr-defined]
+    slots = loader.loader.collate_fn.keywords["slots"]
     gc.collect()
     assert slots.taken.tolist() == [0] * 4
 
@@ -144,7 +144,7 @@ def test_a_killed_worker_ends_a_pass_with_words(clips: VideoClips) -> None:
     began = time.monotonic()
     with pytest.raises(RuntimeError) as caught:
         for _ in loader:
-            os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)  # type: ignore[union-attr]
+            os.kill(loader.loader._iterator._workers[0].pid, signal.SIGKILL)  # type: ignore[union-attr]
             time.sleep(0.2)
     fault = environment_fault(caught.value)
     assert fault and "is killed by signal: Killed; perhaps for memory (fewer -j need less)" in fault
@@ -162,7 +162,7 @@ def test_without_semaphores_the_main_process_reads(
     with caplog.at_level(logging.WARNING):
         loaders = [train_loader(clips, 2, workers=4), eval_loader(clips, 2, workers=4)]
         assert list(parallel.in_parallel(str, [1, 2], jobs=2)) == [(1, "1"), (2, "2")]
-    assert all(loader.num_workers == 0 for loader in loaders)  # type: ignore[union-attr]
+    assert all(loader.loader.num_workers == 0 for loader in loaders)
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage() and "--shm-size" in record.getMessage()
     parallel.processes_can_wait.cache_clear()

@@ -133,6 +133,10 @@ class Clips(Dataset[Sample | Unreadable | Undecoded]):
     options: ClipOptions
     decode_device: torch.device | None = None
 
+    def path(self, index: int) -> str:
+        """What a video is called."""
+        raise NotImplementedError
+
     def finish(self, item: Sample | Unreadable | Undecoded) -> Sample | Unreadable:
         """The item, once it is in the process that asked for it."""
         assert not isinstance(item, Undecoded)
@@ -178,6 +182,10 @@ class VideoClips(Clips):
             return self._sample(self.storage.read(record, numbers), order, rng, index)
         except FrameError as error:
             return self._unreadable(error, index)
+
+    def path(self, index: int) -> str:
+        """A video's in the list."""
+        return self.records[index].path
 
     def finish(self, item: Sample | Unreadable | Undecoded) -> Sample | Unreadable:
         """The item, its pictures decoded if they have not been; then its clip is on the `decode_device`."""

@@ -1,6 +1,8 @@
 """From clips to batches: which video when, on which process, and how a batch travels to the device."""
 
 import gc
+import mmap
+import os
 import signal
 import sys
 import weakref
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from ops.data.clips import Clips, Sample, Unreadable, VideoClips
 from ops.data.parallel import processes_can_wait
@@ -22,6 +24,7 @@ from ops.machine import keep_freed_memory
 
 Key = tuple[int, int]  # (epoch, index)
 Item = TypeVar("Item")
+Naming = Callable[[int], str]  # a video's path by its place in the list
 
 PREFETCHED = 2  # batches (or tested videos) that each worker is ahead
 ALIKE = 8  # videos: if so many of the first are unreadable, the fault is not theirs
@@ -68,8 +71,9 @@ class EpochSampler(Sampler[Key]):
 
     In training (`shuffle`) the order depends on (seed, epoch) alone; it is cut into global batches of
     `batch_size · world_size` videos, the incomplete last one is dropped, and each process takes its equal
-    share of every batch. So the content of a global batch does not depend on how many processes share it. In
-    evaluation process r takes the videos r, r + world_size, … in list order: none is dropped, none repeated.
+    share of every batch, process 0 the first of its videos. So the content of a global batch does not depend on how
+    many processes share it. In evaluation process r takes the videos r, r + world_size, … in list order: none is
+    dropped, none repeated.
 
     Raises InputError if a training list does not fill one global batch.
     """
@@ -83,39 +87,111 @@ class EpochSampler(Sampler[Key]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        global_batch = batch_size * world_size
-        if shuffle and num_items < global_batch:
+        self.global_batch = batch_size * world_size
+        if shuffle and num_items < self.global_batch:
             raise InputError(_too_short(num_items, batch_size, world_size))
         self.num_items = num_items
-        self.used = num_items // global_batch * global_batch if shuffle else num_items
+        self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.begun = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass; it decides the order and, through the keys, the random clips."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, begun: int = 0) -> None:
+        """Choose the epoch of the next pass; it decides the order and, through the keys, the random clips.
+
+        begun: of an epoch that was interrupted, how many videos of its order have had their turn.
+        """
+        self.epoch, self.begun = epoch, begun
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.used, self.world_size))
+        if self.shuffle:
+            return (self.num_items - self.begun) // self.global_batch * self.batch_size
+        return len(range(self.rank, self.num_items, self.world_size))
 
     def __iter__(self) -> Iterator[Key]:
-        order: Sequence[int] | np.ndarray = range(self.num_items)
-        if self.shuffle:  # an array: a list of millions of numbers takes five times as much
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_items)
         epoch = self.epoch  # of this pass, even if the next is set before its end
-        for place in range(self.rank, self.used, self.world_size):
-            yield epoch, int(order[place])
+        if not self.shuffle:
+            yield from ((epoch, place) for place in range(self.rank, self.num_items, self.world_size))
+            return
+        # An array: a list of millions of numbers takes five times as much.
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_items)
+        first = self.begun + self.rank * self.batch_size
+        for start in range(first, first + len(self) * self.world_size, self.global_batch):
+            for place in order[start : start + self.batch_size].tolist():
+                yield epoch, place
 
 
-class FinishingLoader:
-    """A loader whose items, lists of videos or single ones, become what `finish` makes of them, when asked for."""
+class Reading:
+    """What the loader's processes are at, in memory that they share with the main one.
 
-    def __init__(self, loader: DataLoader[Any], finish: Callable[[Any], Any]) -> None:
+    videos: the place in the list of the video that a process reads, or IDLE. counts: how many it has begun.
+    """
+
+    IDLE = -1
+
+    def __init__(self, processes: int) -> None:
+        memory = np.frombuffer(mmap.mmap(-1, 8 * (2 * processes + 1)), np.int64)
+        self.videos, self.counts, self._over = np.split(memory, [processes, 2 * processes])
+        self.videos[:] = self.IDLE
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _apart, (len(self.videos),)
+
+    def end(self) -> None:
+        """From now on SIGTERM ends the processes (see `_start_worker`)."""
+        self._over[0] = 1
+
+    @property
+    def is_over(self) -> bool:
+        """`end` was called."""
+        return bool(self._over[0])
+
+    def stuck(self, since: np.ndarray) -> list[int]:
+        """The videos that have been read ever since `counts` were so."""
+        return self.videos[(self.counts == since) & (self.videos != self.IDLE)].tolist()
+
+
+def _apart(processes: int) -> Reading:
+    """In a process that was not forked, and has no part in the memory."""
+    reading = Reading(processes)
+    reading.end()
+    return reading
+
+
+@dataclass
+class _Watched(Dataset[Any]):
+    """Clips whose reader says what it is at."""
+
+    clips: Clips
+    reading: Reading
+
+    def __len__(self) -> int:
+        return len(self.clips)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Key) -> Any:
+        if (worker := get_worker_info()) is None:
+            return self.clips[key]
+        self.reading.counts[worker.id] += 1
+        self.reading.videos[worker.id] = key[1]
+        item = self.clips[key]
+        self.reading.videos[worker.id] = Reading.IDLE
+        return item
+
+
+class Loader:
+    """Batches of videos, or single ones, as `finish` makes them of what the processes send, when asked for.
+
+    Raises InputError, which names the video, where one has not been read after `loader.timeout` seconds, if not 0.
+    """
+
+    def __init__(self, loader: DataLoader[Any], reading: Reading, finish: Callable[[Any], Any], path: Naming) -> None:
         self.loader = loader
+        self.reading = reading
         self.finish = finish
+        self.path = path
 
     @property
     def sampler(self) -> Any:
@@ -126,10 +202,23 @@ class FinishingLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self.finish, self.loader)
-
-
-Loader = DataLoader[Any] | FinishingLoader
+        items = iter(self.loader)
+        before = self.reading.counts.copy()
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "timed out" not in str(error):
+                    raise
+                if stuck := self.reading.stuck(before):  # else many were read, only not what is waited for
+                    self.reading.end()
+                    raise InputError(_hung([self.path(video) for video in stuck], self.loader.timeout)) from error
+                before = self.reading.counts.copy()
+                continue
+            yield self.finish(item)
+            before = self.reading.counts.copy()
 
 
 def train_loader(
@@ -140,14 +229,15 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = True,
+    timeout: float = 0,
 ) -> Loader:
     """Shuffled whole batches of `batch_size` videos on this process.
 
-    Call `.sampler.set_epoch(epoch)` before each epoch. Raises InputError if the list does not fill one batch
-    on every process.
+    Call `.sampler.set_epoch(epoch)` before each epoch. timeout: see `Loader`. Raises InputError if the list does not
+    fill one batch on every process.
     """
     sampler = EpochSampler(len(dataset), batch_size, seed, True, rank, world_size)
-    return _loader(dataset, sampler, batch_size, workers, pin_memory)
+    return _loader(dataset, sampler, batch_size, workers, pin_memory, timeout)
 
 
 def eval_loader(
@@ -157,10 +247,11 @@ def eval_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = True,
+    timeout: float = 0,
 ) -> Loader:
     """This process's share of the list in order, in batches of `batch_size` or, the last, fewer videos."""
     sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)
-    return _loader(dataset, sampler, batch_size, workers, pin_memory)
+    return _loader(dataset, sampler, batch_size, workers, pin_memory, timeout)
 
 
 def video_loader(
@@ -169,13 +260,14 @@ def video_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = True,
+    timeout: float = 0,
 ) -> Loader:
     """This process's share of the list, in order, one video at a time.
 
     A tested video has many views; unbatched, no more than two videos a worker wait in memory.
     """
     sampler = EpochSampler(len(dataset), rank=rank, world_size=world_size)  # type: ignore[arg-type]
-    return _loader(dataset, sampler, None, workers, pin_memory)
+    return _loader(dataset, sampler, None, workers, pin_memory, timeout)
 
 
 def first_training_batch(dataset: VideoClips, size: int, seed: int) -> Batch:
@@ -269,7 +361,9 @@ def _sample(clip: torch.Tensor, **others: Any) -> Sample:
     return Sample(clip.movedim(-1, 2), **others)
 
 
-def _loader(dataset: Clips, sampler: EpochSampler, batch_size: int | None, workers: int, pin_memory: bool) -> Loader:
+def _loader(
+    dataset: Clips, sampler: EpochSampler, batch_size: int | None, workers: int, pin_memory: bool, timeout: float
+) -> Loader:
     """Batches, or videos one by one if `batch_size` is None."""
     slots = None
     undecoded = dataset.decode_device is not None  # until they are in this process
@@ -278,8 +372,9 @@ def _loader(dataset: Clips, sampler: EpochSampler, batch_size: int | None, worke
         # As many as the workers may be ahead, the one in use, and the one that is being fetched meanwhile.
         slots = Slots(PREFETCHED * workers + 2, (batch_size or 1) * dataset.options.bytes_of_video(dataset.mode))
     travel = partial(collate_single if batch_size is None else collate, slots=slots)
+    reading = Reading(workers)
     loader: DataLoader[Any] = DataLoader(
-        dataset,
+        _Watched(dataset, reading),
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=_unchanged if undecoded else travel,
@@ -288,8 +383,9 @@ def _loader(dataset: Clips, sampler: EpochSampler, batch_size: int | None, worke
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         prefetch_factor=PREFETCHED if workers else None,
         persistent_workers=workers > 0,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, reading),
         pin_memory=pin_memory and not undecoded and torch.cuda.is_available(),
+        timeout=timeout if workers else 0,
         # The loader draws a number whenever it starts workers. From torch's own generator that would shift what
         # dropout draws, and the result would depend on the number of workers and on where a run was resumed.
         generator=torch.Generator(),
@@ -300,22 +396,39 @@ def _loader(dataset: Clips, sampler: EpochSampler, batch_size: int | None, worke
         gc.collect()
         gc.freeze()
         weakref.finalize(loader, gc.unfreeze).atexit = False
-    if not undecoded:
-        return loader
-    return FinishingLoader(
-        loader,
-        dataset.finish if batch_size is None else lambda items: _stacked([dataset.finish(item) for item in items]),
-    )
+        weakref.finalize(loader, reading.end)
+    finish: Callable[[Any], Any] = _unchanged
+    if undecoded and batch_size is None:
+        finish = dataset.finish
+    elif undecoded:
+        finish = lambda items: _stacked([dataset.finish(item) for item in items])  # noqa: E731
+    return Loader(loader, reading, finish, dataset.path)
 
 
 def _unchanged(item: Any) -> Any:
     return item
 
 
-def _start_worker(_worker: int) -> None:
-    """Ctrl-C reaches every process; the main one ends the workers, which stay silent."""
+def _start_worker(reading: Reading, _worker: int) -> None:
+    """What ends a run reaches every process of it; the main one ends the workers, which stay silent."""
+
+    def end(*_: object) -> None:
+        if reading.is_over:
+            os._exit(0)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keep_freed_memory()
+
+
+def _hung(paths: Sequence[str], seconds: float) -> str:
+    several = len(paths) > 1
+    return (
+        f"{', '.join(paths)}: not read after {seconds:g} seconds: see to the disk or the network file system, remove "
+        f"{'these videos' if several else 'the video'} from the list, or give it longer (--read_timeout)"
+    )
 
 
 def _too_short(num_items: int, batch_size: int, world_size: int) -> str:

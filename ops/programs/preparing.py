@@ -24,6 +24,7 @@ from ops.data.storages import listed, open_storage
 from ops.errors import InputError
 from ops.model.fex import initialise_from_data
 from ops.model.tsn import TSN, build_network, network_options, options_from_flags
+from ops.programs.resuming import NothingLeftError, job
 from ops.running import checkpoint as files
 from ops.running.distributed import DistributedContext
 from ops.running.engine import Step, norms_in_words
@@ -40,6 +41,7 @@ LEARNING = (
     *("lr", "lr_type", "lr_steps", "warmup_epochs", "epochs", "batch_size", "momentum", "weight_decay"),
     *("clip_gradient", "seed", "input_size", "dense_sample", "train_list", "amp", "bad_frames", "accumulate"),
     *("scale_lr_from", "label_smoothing", "mixup", "cutmix", "randaugment", "ema", "deterministic", "follow_pretrain"),
+    "nan",
 )
 
 
@@ -58,7 +60,8 @@ class Run:
 
     `clips`: the training list's. `about`: what a checkpoint says of it besides its state. `frozen_epochs`: for how long
     --follow_pretrain keeps the backbone as it was loaded. `rows`: a line of the log's table for each epoch.
-    `validated`: the last one has been.
+    `validated`: the last one has been. `begun`: how many videos of the next epoch, in its order, it has been trained on
+    already, and `sums`: of their `Meters`.
     """
 
     folders: RunFolders
@@ -76,6 +79,8 @@ class Run:
     best: float = 0.0
     rows: list[Row] = field(default_factory=list)
     validated: bool = True
+    begun: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> nn.Module:
@@ -114,12 +119,15 @@ def prepare(
         mixing(args, network),
         batch_size=share,
         context=context,
+        seed=args.seed,
+        skip_not_finite=args.nan == "skip",
     )
+    loader = (workers, args.seed, context.rank, context.world_size)
     run = Run(
         folders=folders,
         network=network,
         clips=training_clips,
-        batches=train_loader(training_clips, share, workers, args.seed, context.rank, context.world_size),
+        batches=train_loader(training_clips, share, *loader, timeout=args.read_timeout),
         val_batches=validation_loader(args, data, context) if args.eval_freq else None,
         precision=precision,
         step=step,
@@ -129,9 +137,10 @@ def prepare(
         | {"data": fingerprint(data, training_clips.storage, training_clips.records)},
     )
     if start.resumed:
-        for difference in differences(start.resumed.training.get("data", {}), run.about["data"]):
-            logger.warning("--resume %s: the data have changed: %s", args.resume, difference)
-        restore(args, start.resumed, run)
+        changes = differences(start.resumed.training.get("data", {}), run.about["data"])
+        for difference in changes:
+            logger.warning("%s: the data have changed: %s", start.resumed.path, difference)
+        restore(args, start.resumed, run, same_data=not changes)
     network.freeze_backbone(run.epoch < run.frozen_epochs)
     start_fex_from_data(args, network, training_clips, context, start.fresh)
     if args.ema:
@@ -150,7 +159,7 @@ def prepare(
 def build(args: argparse.Namespace, data: DataSource, resumed: files.Checkpoint | None) -> tuple[TSN, Start]:
     """The network with its first weights, and where they come from."""
     torch.manual_seed(args.seed)  # the start of what is not loaded
-    given = args.resume or args.tune_from or args.follow_pretrain
+    given = resumed or args.tune_from or args.follow_pretrain
     network = build_network(
         options_from_flags(vars(args), len(data.categories)), pretrain="none" if given else args.pretrain
     )
@@ -164,7 +173,7 @@ def build(args: argparse.Namespace, data: DataSource, resumed: files.Checkpoint 
 def resume(args: argparse.Namespace, data: DataSource, network: TSN, checkpoint: files.Checkpoint) -> Start:
     """Loads the weights of --resume, whose network and classes must be these."""
     if not args.evaluate and "optimizer" not in checkpoint.training:
-        raise InputError(f"--resume {args.resume}: it has weights only; start a run from it with --tune_from")
+        raise InputError(f"--resume {checkpoint.path}: it has weights only; start a run from it with --tune_from")
     files.refuse_other_classes(checkpoint, data.family, data.categories)
     checkpoint.network = asdict(network_options(checkpoint.network))  # an older file has fewer of them
     files.refuse_other_network(checkpoint, asdict(network.options), to_train=not args.evaluate)
@@ -221,9 +230,8 @@ def validation_loader(args: argparse.Namespace, data: DataSource, context: Distr
             f"{data.train_list} into it{making}"
         )
     share = context.share_of_batch(args.batch_size)
-    return eval_loader(
-        clips(args, data, "val", context), share, context.workers(args.workers), context.rank, context.world_size
-    )
+    processes = (context.workers(args.workers), context.rank, context.world_size)
+    return eval_loader(clips(args, data, "val", context), share, *processes, timeout=args.read_timeout)
 
 
 def start_fex_from_data(
@@ -303,7 +311,7 @@ def averaged(args: argparse.Namespace, network: TSN, resumed: files.Checkpoint |
     return average
 
 
-def restore(args: argparse.Namespace, resumed: files.Checkpoint, run: Run) -> None:
+def restore(args: argparse.Namespace, resumed: files.Checkpoint, run: Run, same_data: bool) -> None:
     """Puts the run where it was when `resumed` was written: its optimizer and scaler, its epochs and what they gave."""
     saved = resumed.training
     run.epoch = args.start_epoch or saved["epoch"]
@@ -311,7 +319,7 @@ def restore(args: argparse.Namespace, resumed: files.Checkpoint, run: Run) -> No
     run.validated = saved.get("validated", True) or run.epoch != saved["epoch"]
     due = validation_is_due(args, run)
     if run.epoch - due >= args.epochs:
-        raise InputError(
+        raise NothingLeftError(
             f"--resume {resumed.path}: it has {run.epoch} epochs, all that --epochs {args.epochs} asks for"
         )
     restore_optimizer(run.step.optimizer, saved["optimizer"], resumed.path)
@@ -321,10 +329,25 @@ def restore(args: argparse.Namespace, resumed: files.Checkpoint, run: Run) -> No
         now = getattr(args, option)
         if now != (then := saved["options"].get(option, now)):  # an older version had fewer options
             logger.warning("%s: %s was %s so far and is %s from here", resumed.path, option, then, now)
-    where = "with the validation of" if due else "after"
-    logger.info("%s: going on %s epoch %d", resumed.path, where, run.epoch)
+    if "begun" in saved and not args.start_epoch:
+        go_on_within_epoch(args, resumed, run, same_data)
+    where = "with the validation of" if due else f"within epoch {run.epoch + 1}," if run.begun else "after"
+    logger.info("%s: going on %s %s", resumed.path, where, progress_of(run) if run.begun else f"epoch {run.epoch}")
     # In another folder the best so far is not there to stand for its number.
     run.best = saved["best_prec1"] if resumed.path.resolve().parent == run.folders.checkpoints.resolve() else 0.0
+
+
+def go_on_within_epoch(args: argparse.Namespace, resumed: files.Checkpoint, run: Run, same_data: bool) -> None:
+    """Takes up the epoch in whose midst `resumed` was written, where its videos still come in the same order."""
+    if not same_data or resumed.training["options"].get("seed", args.seed) != args.seed:
+        logger.warning("%s: its videos come in another order now: epoch %d begins anew", resumed.path, run.epoch + 1)
+        return
+    run.begun, run.sums = resumed.training["begun"]["videos"], resumed.training["begun"]["sums"]
+
+
+def progress_of(run: Run) -> str:
+    """How far it is in an epoch."""
+    return f"after {run.begun} of its {len(run.clips)} videos"
 
 
 def described(args: argparse.Namespace, data: DataSource, network: TSN, name: str, start: Start) -> dict[str, Any]:
@@ -336,5 +359,6 @@ def described(args: argparse.Namespace, data: DataSource, network: TSN, name: st
         "input_size": args.input_size,
         "name": name,
         "classifier_lr5": start.classifier_lr5,
+        "job": job(),
         "options": vars(args),
     }

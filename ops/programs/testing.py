@@ -268,7 +268,8 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
     """Every video's mean scores by every one of `members`, who see the same clips."""
     clips = members[0].clips
     assert clips is not None
-    loader = video_loader(clips, context.workers(args.workers), context.rank, context.world_size)
+    workers = context.workers(args.workers)
+    loader = video_loader(clips, workers, context.rank, context.world_size, timeout=args.read_timeout)
     scorers = [member.scorer for member in members if member.scorer is not None]
     if args.motion:
         scorers += motion.other_orders(scorers[0], clips.options.frames_per_segment)

@@ -89,6 +89,10 @@ class SourceClips(Clips):
             item = Unreadable(source.path, str(error), index)
         return replace(item, index=index)
 
+    def path(self, index: int) -> str:
+        """As the source is called."""
+        return self.sources[index].path
+
     def _clip(self, source: Source, storage: Storage, seen: Seen, name: str = "") -> Sample | Unreadable:
         """`name`: what the storage calls the video."""
         count = min(seen.frames, source.num_frames or seen.frames)

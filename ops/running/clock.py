@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 @dataclass
 class Clock:
-    """Seconds of a pass in all, and those spent waiting for the loader."""
+    """Seconds of a pass in all so far, and those spent waiting for the loader."""
 
     waiting: float = 0.0
     total: float = 0.0
@@ -24,9 +24,10 @@ class Clock:
 
     def timed(self, loader: Iterable[Item]) -> Iterator[Item]:
         """The items of `loader`, timed."""
-        start = asked = time.perf_counter()
+        start, asked = time.perf_counter() - self.total, time.perf_counter()
         for item in loader:
             self.waiting += time.perf_counter() - asked
+            self.total = time.perf_counter() - start
             yield item
             asked = time.perf_counter()
         self.total = time.perf_counter() - start

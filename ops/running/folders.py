@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import InputError
-from ops.files import in_words
+from ops.files import atomic_write, in_words
 from ops.locks import claimed
 from ops.running.checkpoint import BEST, LATEST, Checkpoint
 from ops.running.runlog import TABLE
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_BOTH = "keep both (--suffix NAME or --store_name NAME)"
 LEFT = ("events.out.tfevents.*", "clips/*.jpg")  # in a run's log, beside its table and its page
+KEPT_NAME, KEPT = "ckpt_epoch{}.pth", re.compile(r"ckpt_epoch(\d{1,9})\.pth")  # of --keep
 TIMEOUT = 120.0  # seconds for the lock of a machine that died, which a network file system keeps for a while
 
 
@@ -30,10 +32,11 @@ class RunFolders:
     name: str
     checkpoints: Path
     log: Path
+    auto: bool = False  # it goes on from whatever of its own is whole
 
     @contextmanager
-    def claimed(self, resumed: Checkpoint | None, overwrite: bool) -> Iterator[None]:
-        """Holds both folders. Raises InputError if another run does, or if they hold what may not be overwritten.
+    def claimed(self) -> Iterator[None]:
+        """Holds both folders. Raises InputError if another run does.
 
         Started anew by torchrun, a run may have to wait until nobody keeps its former self's locks any more.
         """
@@ -43,24 +46,23 @@ class RunFolders:
         with ExitStack() as held:
             for _, folder in sorted(folders.items()):  # in one order, so that of two runs one gets both
                 held.enter_context(claimed(folder, remedy, timeout=timeout))
-            if not overwrite:
-                self.refuse_to_overwrite(resumed)
             yield
 
     def refuse_to_overwrite(self, resumed: Checkpoint | None) -> None:
         """InputError if another run (or a user) left checkpoints or a log there."""
         if checkpoints := self.earlier_checkpoints(resumed):
             raise InputError(
-                f"{self.checkpoints} holds checkpoints already: go on with that run (--resume {checkpoints[0]}), "
-                f"{KEEP_BOTH}, or replace it (--overwrite)"
+                f"{self.checkpoints} holds checkpoints already: go on with that run (--resume auto, or --resume "
+                f"{checkpoints[0]}), {KEEP_BOTH}, or replace it (--overwrite)"
             )
         if self.earlier_log(resumed):
             raise InputError(f"{self.log} holds an earlier run's log already: {KEEP_BOTH}, or replace it (--overwrite)")
 
-    def make_room(self, resumed: Checkpoint | None, checkpoint_size: int) -> None:
+    def make_room(self, resumed: Checkpoint | None, checkpoint_size: int, kept: int = 0) -> None:
         """Removes what an earlier run left, all of it. InputError if checkpoints of so many bytes would not fit.
 
-        A new run soon has two, the latest and the best; a resumed one replaces those that are there.
+        A new run soon has two, the latest and the best, and of so many epochs one to be kept; a resumed one replaces
+        those that are there.
         """
         earlier_log = self.earlier_log(resumed)
         for file in [*self.earlier_checkpoints(resumed), *earlier_log]:
@@ -68,7 +70,7 @@ class RunFolders:
                 file.unlink()
         if earlier_log:
             self._remove_extras()
-        needed = checkpoint_size * (1 if resumed else 2)
+        needed = checkpoint_size * (1 if resumed else 2 + kept)
         free = shutil.disk_usage(self.checkpoints).free
         if needed > free:
             raise InputError(
@@ -76,11 +78,38 @@ class RunFolders:
                 "some space, or name another --root_model"
             )
 
+    def own_checkpoints(self) -> list[Path]:
+        """Those that are there, the latest first: what it may go on from."""
+        epochs = {int(match[1]): file for file in self._files() if (match := KEPT.fullmatch(file.name))}
+        ordered = [self.checkpoints / LATEST, *(epochs[number] for number in sorted(epochs, reverse=True))]
+        return [file for file in (*ordered, self.checkpoints / BEST) if file.is_file()]
+
     def earlier_checkpoints(self, resumed: Checkpoint | None) -> list[Path]:
         """Those of another run than the one that goes on after `resumed`."""
-        found = [file for file in (self.checkpoints / LATEST, self.checkpoints / BEST) if file.exists()]
-        goes_on = resumed is not None and (not found or found[0].resolve() == resumed.path.resolve())
+        found = self.own_checkpoints()
+        goes_on = resumed is not None and (not found or self._is_last(resumed.path, found))
         return [] if goes_on else found
+
+    def _is_last(self, path: Path, found: list[Path]) -> bool:
+        """Whether nothing is lost where a run goes on after this one: none is later, but for damaged ones."""
+        return path.resolve() in [file.resolve() for file in found if file == found[0] or self.auto]
+
+    def keep(self, epoch: int, count: int) -> None:
+        """Keeps the latest checkpoint as that of this epoch, and of those so kept the last `count`; none if 0."""
+        if count:
+            kept = self.checkpoints / KEPT_NAME.format(epoch)
+            kept.unlink(missing_ok=True)
+            try:
+                os.link(self.checkpoints / LATEST, kept)
+            except OSError:  # a file system without links
+                with atomic_write(kept) as file, (self.checkpoints / LATEST).open("rb") as latest:
+                    shutil.copyfileobj(latest, file)
+            numbers = (int(match[1]) for file in self._files() if (match := KEPT.fullmatch(file.name)))
+            for number in sorted(number for number in numbers if number <= epoch)[:-count]:
+                (self.checkpoints / KEPT_NAME.format(number)).unlink()
+
+    def _files(self) -> list[Path]:
+        return list(self.checkpoints.iterdir()) if self.checkpoints.is_dir() else []
 
     def earlier_log(self, resumed: Checkpoint | None) -> list[Path]:
         """The same of the log; a run that did not finish an epoch has left none."""
@@ -101,5 +130,5 @@ class RunFolders:
         """For a run that ends early."""
         latest = self.checkpoints / LATEST
         if not latest.exists():
-            return "No epoch has been saved yet"
-        return f"{latest} is whole, with the last epoch that was saved: go on after it with --resume {latest}"
+            return "Nothing has been saved yet"
+        return f"{latest} is whole, with all that was saved: the same command with --resume auto goes on after it"

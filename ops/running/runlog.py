@@ -56,10 +56,11 @@ def _version(package: str) -> str | None:
 class Progress:
     """A pass's progress on the main process: a bar on a terminal, a line every `every` batches elsewhere."""
 
-    def __init__(self, what: str, total: int, every: int = 20) -> None:
+    def __init__(self, what: str, total: int, every: int = 20, done: int = 0) -> None:
         self.what, self.total, self.every = what, total, every
         is_main = logging.getLogger().isEnabledFor(logging.INFO)
-        self.bar = tqdm(total=total, desc=what, leave=False, disable=not (is_main and sys.stderr.isatty()))
+        shown = is_main and sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=done, desc=what, leave=False, disable=not shown)
 
     def __enter__(self) -> Progress:
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def compare(args: argparse.Namespace, name: str, clips: VideoClips) -> Row:
     return row(name, mine, others, "frames/s")
 
 
-def drain(loader: Loader) -> None:
+def drain(loader: Iterable[Any]) -> None:
     """An epoch, as fast as it comes."""
     for _ in loader:
         pass

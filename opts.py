@@ -313,6 +313,8 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-j", "--workers", type=_workers, default=None, metavar="N|auto", help=f"{workers} (auto)")
     hung = "how long reading a video may take, with loader processes; 0: for ever"
     group.add_argument("--read_timeout", type=float, default=300, metavar="SECONDS", help=hung)
+    waiting = "several processes: how long they wait for one that does not go on"
+    group.add_argument("--timeout_minutes", type=float, default=10, metavar="M", help=waiting)
     group.add_argument("--gpus", type=int, nargs="+", help="GPUs for DataParallel (default: all)")
 
 
@@ -329,21 +331,27 @@ def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
     counts = ("input_size", "epochs", "batch_size", "print_freq", "accumulate", "scale_lr_from")
     faults += parser.faults_below(args, 1, *counts)
     faults += parser.faults_below(args, 0, "workers", "warmup_epochs", "seed", "start_epoch", "eval_freq")
-    faults += parser.faults_below(args, 0, "save_steps", "save_minutes", "keep", "read_timeout")
-    for flag, value in (("--lr", args.lr), ("--gd", args.clip_gradient)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            faults.append(f"{flag} {value}: expected a number above 0")
+    faults += parser.faults_below(args, 0, "save_steps", "keep")
+    faults += _not_from_0(("--save_minutes", args.save_minutes), ("--read_timeout", args.read_timeout))
+    faults += _not_above_0(("--lr", args.lr), ("--gd", args.clip_gradient), ("--timeout_minutes", args.timeout_minutes))
     if wrong := [step for step in args.lr_steps if not step > 0]:
         faults.append(f"--lr_steps {wrong[0]:g}: expected numbers of epochs above 0")
     for flag in ("momentum", "weight_decay", "label_smoothing", "ema"):
         if not 0 <= (value := getattr(args, flag)) < 1:
             faults.append(f"--{flag.replace('weight_decay', 'wd')} {value}: expected a number from 0 to below 1")
-    for flag, value in (("--mixup", args.mixup), ("--cutmix", args.cutmix)):
-        if not 0 <= value < math.inf:
-            faults.append(f"{flag} {value}: expected a number from 0 on (its beta distribution's alpha)")
+    faults += _not_from_0(("--mixup", args.mixup), ("--cutmix", args.cutmix))  # the beta distributions' alpha
     if args.randaugment and args.modality == "Flow":
         faults.append("--randaugment: its operations are made for pictures, not for Flow; leave it out")
     return faults + _start_faults(args)
+
+
+def _not_above_0(*given: tuple[str, float | None]) -> list[str]:
+    wrong = [(flag, value) for flag, value in given if value is not None and not (value > 0 and math.isfinite(value))]
+    return [f"{flag} {value}: expected a number above 0" for flag, value in wrong]
+
+
+def _not_from_0(*given: tuple[str, float]) -> list[str]:
+    return [f"{flag} {value}: expected a number from 0 on" for flag, value in given if not 0 <= value < math.inf]
 
 
 def _data_faults(args: argparse.Namespace) -> list[str]:
@@ -440,7 +448,8 @@ def _testing_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         ("--crop_fusion_type", args.crop_fusion_type, ("avg",)),
     )
     faults += parser.faults_below(args, 1, "input_size", "batch_size", "views_per_forward")
-    faults += parser.faults_below(args, 0, "workers", "read_timeout")
+    faults += parser.faults_below(args, 0, "workers") + _not_above_0(("--timeout_minutes", args.timeout_minutes))
+    faults += _not_from_0(("--read_timeout", args.read_timeout))
     if args.test_crops not in names.TEST_CROPS:
         faults.append(f"--test_crops {args.test_crops}: expected one of {', '.join(map(str, names.TEST_CROPS))}")
     if args.ten_clip_count not in (3, 10):

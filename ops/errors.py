@@ -110,6 +110,10 @@ class Stopped(KeyboardInterrupt):
         return 130 if self.received == signal.SIGINT else SAVED
 
 
+class MachineError(RuntimeError):
+    """What the machine or another process of the run has done to this one, in a line that says all."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean …?)` with the nearest of the known words, or nothing."""
     near = difflib.get_close_matches(word.lower(), list(known), n=1)
@@ -122,6 +126,8 @@ def environment_fault(error: BaseException) -> str | None:
     None for any other error, which is a fault of the program and wants its traceback.
     """
     text = str(error).strip()
+    if isinstance(error, MachineError):
+        return text
     if isinstance(error, OSError):
         return _of_system(error)
     if isinstance(error, MemoryError):

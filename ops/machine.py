@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 KEPT = 2**31 - 1  # bytes at the end of the heap that are not given back at once: the largest that fits an int
 
 
@@ -48,6 +50,19 @@ def give_back_freed_memory() -> None:
     """Gives back what has been freed so far, as far as this C library knows how."""
     if trim := _of_glibc("malloc_trim"):
         trim(0)
+
+
+def end_with_parent() -> None:
+    """Lets this process have SIGTERM when the one that started it ends, however: on Linux, elsewhere it lives on."""
+    if prctl := _of_glibc("prctl"):
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_within(seconds: int) -> None:
+    """Ends this process by a signal if it has not ended by then, whatever it waits for; not on Windows."""
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(seconds)
 
 
 def _of_glibc(function: str) -> Any:

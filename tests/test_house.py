@@ -26,7 +26,8 @@ from tools import (
 # Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
 # as itself, is open to all but archs, which takes nothing of ops.
 PLAIN = {
-    *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.locks", "ops.names", "ops.optional"),
+    *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.heartbeat", "ops.locks"),
+    *("ops.names", "ops.optional"),
     *("archs.names", "archs.state_dicts"),
 }
 ROOMS = {

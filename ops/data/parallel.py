@@ -18,6 +18,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from ops.errors import InputError
+from ops.heartbeat import beat
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def in_parallel(
         for count, pair in enumerate(made, start=1):
             yield pair
             bar.update()
+            beat(f"{count} of {total} {unit}s looked through")
             if bar.disable and count * LINES // total > (count - 1) * LINES // total:
                 print(f"{count} of {total} {unit}s", file=sys.stderr, flush=True)
 

@@ -74,6 +74,7 @@ def score_videos(
     clock = Clock()
     for number, (video, scores) in enumerate(scored(scorers, clock.timed(videos), context.device, batch_size)):
         on_video(number, "videos")
+        context.beat(f"testing, video {number + 1} of its share")
         if scores is None:
             unreadable.append(video)
         else:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         refuse_other_page(Path(args.report) / test_report.PAGE, test_report.KIND)
     refuse_to_overwrite(outputs, map(Path, args.weights), "one of --weights")
     check_writable(outputs)
-    with join_processes(args.gpus) as context, ExitStack() as held:
+    with join_processes(args.gpus, args.timeout_minutes) as context, ExitStack() as held:
         if args.calibrate:
             context.by_main(lambda: held.enter_context(held_to_calibrate(Path(args.weights[0]))))
         plain = resolve(args.dataset, args.root_dataset)

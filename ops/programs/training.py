@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, default_name: str) -> None:
 
     Raises Stopped where a signal ends it: what it has done so far is saved then.
     """
-    with caught() as signals, join_processes(args.gpus) as context, ExitStack() as held:
+    with caught() as signals, join_processes(args.gpus, args.timeout_minutes) as context, ExitStack() as held:
         given = named(args)
         folders = run_folders(args, given, default_name)
         if not args.evaluate:  # from the first second, so that of two that start together one ends at once
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, default_name: str) -> None:
             return
         logger.info("%s", network.describe_training(fex_is_fresh=any(".temporal." in t for t in start.fresh)))
         try:
-            with explained(folders.how_to_go_on):
+            with explained(folders.how_to_go_on), context.failures_named():
                 train(args, data, network, context, start, folders, signals)
         except Stopped as stopped:
             stopped.advice = folders.how_to_go_on()

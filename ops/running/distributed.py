@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,8 +14,11 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ops.errors import InputError
-from ops.machine import usable_cores
+from ops import heartbeat
+from ops.errors import InputError, MachineError
+from ops.heartbeat import heard_by
+from ops.machine import end_with_parent, end_within, usable_cores
+from ops.running.peers import LONG, Peers, own_prefix
 
 Item = TypeVar("Item")
 MOST_WORKERS = 16  # that one process takes by itself: some 10,000 frames a second
@@ -29,6 +32,9 @@ class DistributedContext:
     rank: int = 0
     world_size: int = 1
     gpus: tuple[int, ...] = ()
+    peers: Peers | None = None  # of several processes, as the next two
+    control: dist.ProcessGroup | None = None  # on the CPU: for what the GPU's queue should not be waited for
+    meeting: dist.ProcessGroup | None = None  # the same, where some come much later than others
 
     @property
     def is_main(self) -> bool:
@@ -84,8 +90,9 @@ class DistributedContext:
         """The values added up over the processes."""
         if self.world_size == 1:
             return values
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
+        self.wait()
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total, group=self.control)
         return total.tolist()
 
     def mean(self, value: float) -> float | torch.Tensor:
@@ -100,20 +107,29 @@ class DistributedContext:
         """The items of all processes, in the order of the ranks."""
         if self.world_size == 1:
             return items
+        self.wait()
         parts: list[Any] = [None] * self.world_size
-        dist.all_gather_object(parts, items)
+        dist.all_gather_object(parts, items, group=self.control)
         return [item for part in parts for item in part]
 
     def agree(self, wish: int) -> int:
-        """The largest of the processes' wishes, whole numbers from 0 on: all of them do what one of them wants."""
-        return max(self.gather([wish]))
+        """The largest of the processes' wishes, whole numbers from 0 on: all of them do what one of them wants.
+
+        Cheap enough for every step, as the GPU is not asked; a process that does not come to it is taken to hang.
+        """
+        if self.world_size == 1:
+            return wish
+        largest = torch.tensor(wish, dtype=torch.int64)
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.control)
+        return int(largest)
 
     def from_main(self, item: Item) -> Item:
         """The main process's item, on all of them."""
         return self.gather([item])[0]
 
     def beat(self, what: str) -> None:
-        """Tells the other processes that this one goes on, and what with."""
+        """Tells the other processes that this one goes on, and what with (see `ops.heartbeat`)."""
+        heartbeat.beat(what)
 
     def by_main(self, work: Callable[[], Item]) -> Item | None:
         """Lets the main process alone do something, and returns what it got there; None on the others.
@@ -125,14 +141,18 @@ class DistributedContext:
             result = work() if self.is_main else None
         except Exception as error:
             failure = error
-        if any(self.gather([failure is not None])):
+        self.wait()
+        if self.agree(failure is not None):
             raise failure or SystemExit(2)
         return result
 
     def wait(self) -> None:
-        """Until all processes are here."""
-        if self.world_size > 1:
-            dist.barrier()
+        """Until all processes are here, however long it takes them as long as they go on (see `ops.heartbeat`).
+
+        Raises MachineError that names one which does not.
+        """
+        if self.peers is not None:
+            self.peers.meet(dist.all_reduce(torch.zeros(1), group=self.meeting, async_op=True))
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -145,13 +165,22 @@ class DistributedContext:
             if self.is_main:
                 self.wait()
 
+    def failures_named(self) -> AbstractContextManager[None]:
+        """Names the process at whose fault a collective fails within the block, in a MachineError."""
+        return nullcontext() if self.peers is None else self.peers.named()
+
 
 ALONE = DistributedContext(torch.device("cpu"))
 
 
 @contextmanager
-def join_processes(gpus: list[int] | None) -> Iterator[DistributedContext]:
-    """This process's context: under torchrun one of several, else alone with `gpus` (None: all there are)."""
+def join_processes(gpus: list[int] | None, timeout_minutes: float = 10.0) -> Iterator[DistributedContext]:
+    """This process's context: under torchrun one of several, else alone with `gpus` (None: all there are).
+
+    A process that does not go on for `timeout_minutes` ends all of them, with a MachineError that names it.
+    """
+    if "LOCAL_RANK" in os.environ:
+        end_with_parent()  # torchrun, which else would leave processes behind where it is killed
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield _alone(gpus)
@@ -160,22 +189,57 @@ def join_processes(gpus: list[int] | None) -> Iterator[DistributedContext]:
         raise InputError("--gpus and torchrun exclude each other: set CUDA_VISIBLE_DEVICES for torchrun")
     if "LOCAL_RANK" not in os.environ:
         raise InputError(f"WORLD_SIZE is {world_size} but LOCAL_RANK is not set: start several processes with torchrun")
-    local_rank = int(os.environ["LOCAL_RANK"])
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
-    if on_gpu:
-        if local_rank >= torch.cuda.device_count():
-            raise InputError(f"torchrun started more processes a machine than its {torch.cuda.device_count()} GPUs")
-        torch.cuda.set_device(device)
-    # Hours, because processes that test meet only at the end, each after its own share.
-    timeout = timedelta(hours=4)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout, device_id=device if on_gpu else None)
-    context = DistributedContext(device, dist.get_rank(), world_size)
-    yield context
-    # Together, for in torch 2.6 gloo may hang in the next call when another process, with less to do, has left.
-    context.wait()
+    patience = min(60 * timeout_minutes, LONG.total_seconds() / 3)  # twice of it is a time-out, too
+    context = _joined(_own_device(int(os.environ["LOCAL_RANK"])), patience)
+    assert context.peers is not None
+    with heard_by(context.peers.beat):
+        try:
+            with context.failures_named():
+                yield context
+                # Together, for in torch 2.6 gloo may hang in the next call when another process, with less to do, has
+                # left.
+                context.wait()
+        except MachineError:
+            end_within(30)  # whatever waits for the others in a thread or on a GPU
+            raise
+        except BaseException:
+            with suppress(RuntimeError):
+                context.peers.leave()
+            raise
     # Not after an error: the other processes may be waiting in a collective; this one's end lets torchrun end them.
     dist.destroy_process_group()
+
+
+def _own_device(local_rank: int) -> torch.device:
+    """Of the process so numbered on this machine; InputError if there are more of them than GPUs."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(f"torchrun started more processes a machine than its {torch.cuda.device_count()} GPUs")
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _joined(device: torch.device, patience: float) -> DistributedContext:
+    """All processes in one group, each with its device."""
+    limit, on_gpu = timedelta(seconds=patience), device.type == "cuda"
+    store, rank, world_size = next(iter(dist.rendezvous("env://", timeout=limit)))
+    store = own_prefix(store, rank, world_size, patience)
+    peers = Peers(store, rank, world_size, patience)
+    # On GPUs the control group has to be the first that loses its patience: NCCL's end is no exception that can be met.
+    own = timedelta(seconds=2 * patience + 60) if on_gpu else limit
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=world_size,
+        timeout=own,
+        device_id=device if on_gpu else None,
+    )
+    control, meeting = (dist.new_group(backend="gloo", timeout=time) for time in (limit, LONG))
+    assert isinstance(control, dist.ProcessGroup) and isinstance(meeting, dist.ProcessGroup)  # we are in them
+    return DistributedContext(device, rank, world_size, peers=peers, control=control, meeting=meeting)
 
 
 def _alone(gpus: list[int] | None) -> DistributedContext:

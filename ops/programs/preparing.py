@@ -151,8 +151,10 @@ def prepare(
         logger.info("--follow_pretrain: the backbone is frozen until epoch %g%s", run.frozen_epochs, ever)
     because = f" ({data.mirror_because})" if data.mirror_because else ""
     logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
-    how = f"{context.describe()}, --amp {precision.describe(network)}, {videos_a_step(args)} videos a step"
-    logger.info("%s: %s", folders.name, how)
+    shared = f", {share} of a batch on each" if context.world_size > 1 else ""
+    logger.info("%s: %s%s, --amp %s", folders.name, context.describe(), shared, precision.describe(network))
+    # The same, whatever the number of devices and processes.
+    logger.info("%s: %d videos a step, learning rate %g", folders.name, videos_a_step(args), rate)
     return run
 
 

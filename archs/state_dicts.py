@@ -8,12 +8,15 @@ from __future__ import annotations
 import pickle
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+
+from archs.claims import check_claims
 
 # The keys under which training code puts a network's weights; averaged ones come last, as they stand beside the others.
 HOLDERS = (
@@ -22,6 +25,12 @@ HOLDERS = (
 )
 # What torch puts around a module, at the top or anywhere below, and so into its tensors' names.
 WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# The types of numbers that a network has, and what counts or seeds beside it.
+NUMBERS = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+}
+DEEPEST = 64  # containers within one another; what others' training code nests has ten or so
 # Modules that run programs, write files or evaluate text: nobody is told how to load what uses them.
 RUNNING = {"builtins", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "runpy"}
 
@@ -34,25 +43,28 @@ def read(path: Path, file: IO[bytes] | None = None) -> Any:
     cannot be read, and MemoryError.
     """
     try:
-        with torch.serialization.safe_globals(STAND_INS):
-            return torch.load(file or path, map_location="cpu", weights_only=True)
+        with nullcontext(file) if file else path.open("rb") as opened, torch.serialization.safe_globals(STAND_INS):
+            check_claims(opened)  # of this very file, which nobody can exchange before it is loaded
+            content = torch.load(opened, map_location="cpu", weights_only=True)
+        _refuse_deep(content)
+        return content
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from error
     except (OSError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # torch's, and those of what reads a pickle, are of many kinds
         raise ValueError(f"damaged or no checkpoint: copy or train it again ({_cause(str(error))})") from error
 
 
-def unwrapped(content: Any) -> dict[str, Any] | None:
+def unwrapped(content: Any, holders: int = 2) -> dict[str, Any] | None:
     """The state dict in what a file held: the content itself, or under one of `HOLDERS` or two; None if there is none.
 
     Some of its values may be no tensors: that is the caller's to refuse.
     """
     if not isinstance(content, dict):
         return None
-    for holder in HOLDERS:
-        if (found := unwrapped(content.get(holder))) is not None:
+    for holder in HOLDERS * bool(holders):
+        if (found := unwrapped(content.get(holder), holders - 1)) is not None:
             return found
     return content if any(isinstance(value, torch.Tensor) for value in content.values()) else None
 
@@ -75,6 +87,37 @@ def without_prefix(state: dict[str, torch.Tensor], known: Collection[str]) -> di
         where = " and ".join(map(repr, sorted(fit)))
         raise ValueError(f"holds several networks, under the names {where}: save the one you mean alone")
     return {name.removeprefix(fit[0]): value for name, value in state.items() if name.startswith(fit[0])}
+
+
+def check_tensors(state: Mapping[Any, Any]) -> None:
+    """Raises ValueError, naming it, for what is no name, or no dense tensor of finite numbers."""
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise ValueError(f"a tensor's name is a {type(name).__name__}, expected text")
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}, expected a tensor")
+        if value.layout != torch.strided or value.device.type == "meta" or value.dtype not in NUMBERS:
+            raise ValueError(f"{name} is a tensor of {value.dtype} in another form than networks here have")
+        if not is_finite(value):
+            raise ValueError(f"{name} has values that are infinite or no numbers (NaN): of a training that diverged")
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all its numbers are.
+
+    So they are if their sum is, which is had in a tenth of the time that it takes to ask each; it may overflow, though.
+    """
+    return bool(tensor.sum().isfinite() or tensor.isfinite().all())
+
+
+def _refuse_deep(content: Any) -> None:
+    """ValueError for containers deep within one another, or in a circle: level by level, each of them once."""
+    level = [content]
+    for _ in range(DEEPEST):
+        held = {id(each): each for each in level if isinstance(each, dict | list | tuple | set)}.values()
+        level = [inner for each in held for inner in (each.values() if isinstance(each, dict) else each)]
+    if any(isinstance(each, dict | list | tuple | set) for each in level):
+        raise ValueError("its lists and dicts lie too deep within one another, or in a circle")
 
 
 def _refusal(path: Path, message: str) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -29,10 +29,12 @@ UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errn
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, check: Callable[[Path], object] = lambda _: None) -> Iterator[IO[bytes]]:
     """A temporary file beside `path`, moved to it at the end; after an error there is none, and `path` is as before.
 
     It has a name of its own, however many write to `path` at a time. What a killed process left, the next one removes.
+    `check` is called with it before it is moved, when it is on the disk and, where the system can, in no memory: what
+    it raises is such an error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
@@ -43,6 +45,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            _forget(file)
+            check(temporary)
             if fcntl is None:
                 file.close()  # Windows moves no open file; elsewhere it stays locked until it is moved
             temporary.replace(path)
@@ -148,6 +152,13 @@ def _write_on_trial(path: Path) -> None:
             os.fsync(file.fileno())
     finally:
         Path(file.name).unlink()
+
+
+def _forget(file: IO[bytes]) -> None:
+    """Has the system drop a flushed file from its memory, so that whoever reads it reads the disk."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # a file system without
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -320,15 +320,15 @@ def test_a_forged_numpy_type_is_not_believed(state: State, tmp_path: Path) -> No
 
     scalar = np.float64(0).__reduce__()[0]
     content = {"network": {"num_classes": 3}, "categories": list("abc"), "dataset": "demo", "state_dict": state}
-    save_checkpoint(tmp_path / "a.pth", content | {"epoch": Calls(scalar, Forged(), np.float64(3).tobytes())})
-    assert read_checkpoint(tmp_path / "a.pth").training["epoch"] == 3
+    save_checkpoint(tmp_path / "a.pth", content | {"best_prec1": Calls(scalar, Forged(), np.float64(3).tobytes())})
+    assert read_checkpoint(tmp_path / "a.pth").training["best_prec1"] == 3
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    (tmp_path / NAME).write_bytes(b"x")
+    torch.save({}, tmp_path / NAME)
     monkeypatch.setattr(torch, "load", refused)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)") as caught:
         read_checkpoint(tmp_path / NAME)

@@ -5,7 +5,6 @@ Legend: `N` videos, `K` classes, `M` members.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from archs.records import check_records
 from ops.errors import InputError
 
+ARRAYS = ("paths", "labels", "scores", "categories", "softmax", "left_out")  # in a file of scores
 SHOWN = 5  # videos, of many in a message
 Names = Callable[[Sequence[str]], list[str]]  # what videos are known by, of their paths as a list has them
 
@@ -111,6 +112,8 @@ def combine(members: Sequence[Predictions], coefficients: Sequence[float], names
             )
     weighted = [coefficient * member.scores for coefficient, member in zip(coefficients, aligned, strict=True)]
     scores = torch.stack(weighted).sum(dim=0) / len(members)  # (N, K)
+    if not scores.is_meta:  # of finite scores, coefficients can make others
+        refuse_no_numbers("the ensemble", paths, scores)
     path_of: dict[str, str] = {}
     for member, known in zip(reversed(listed), reversed(members), strict=True):  # the first has the last word
         path_of |= zip((*known.paths, *known.left_out), (*member.paths, *member.left_out), strict=True)
@@ -150,20 +153,31 @@ def read_scores(path: Path, categories: Sequence[str]) -> Predictions:
 def named_scores(path: Path) -> tuple[Predictions, list[str]]:
     """What `results.write_scores` wrote, and the class names in it. InputError for any other file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = ("paths", "labels", "scores", "categories", "softmax", "left_out")
-            paths, labels, scores, theirs, softmax, left_out = (file[name] for name in names)
+        arrays = _arrays(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; --save_scores writes one") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:  # TypeError: one array
+    except Exception as error:  # NumPy's, of a damaged file, are of many kinds
         raise InputError(f"{path}: not scores that --save_scores wrote, or damaged ({error})") from error
+    paths, labels, scores, theirs, softmax, left_out = arrays
     words = all(array.ndim == 1 and (array.dtype.kind == "U" or not len(array)) for array in (paths, theirs, left_out))
     right = words and scores.dtype.kind == "f" and scores.shape == (len(paths), len(theirs)) and softmax.shape == ()
-    if not right or not len(theirs) or labels.dtype.kind != "i" or labels.shape != paths.shape:
+    if not right or not len(theirs) or labels.dtype.kind != "i" or labels.shape != paths.shape or not len(paths):
         shapes = ", ".join(f"{array.dtype}{array.shape}" for array in (paths, labels, scores, theirs))
         raise InputError(f"{path}: damaged: its paths, labels, scores and classes do not go together: {shapes}")
-    if len(labels) and not (labels.min() >= -1 and labels.max() < len(theirs)):
+    if not (labels.min() >= -1 and labels.max() < len(theirs)):
         raise InputError(f"{path}: damaged: labels from {labels.min()} to {labels.max()} of {len(theirs)} classes")
-    values = (torch.from_numpy(labels).long(), torch.from_numpy(scores))
+    kind = np.float64 if scores.dtype.itemsize > 4 else np.float32  # of any byte order
+    values = (torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(scores.astype(kind)))
     refuse_no_numbers(str(path), paths.tolist(), values[1])
     return Predictions(str(path), paths.tolist(), *values, bool(softmax), tuple(left_out.tolist())), theirs.tolist()
+
+
+def _arrays(path: Path) -> list[np.ndarray]:
+    """Those in a file of scores. ValueError for more in it than its size allows; NumPy's for whatever else is wrong."""
+    with path.open("rb") as opened:
+        sizes = check_records(opened)
+        with np.load(opened, allow_pickle=False) as file:
+            arrays = [file[name] for name in ARRAYS]
+    if not all(isinstance(array, np.ndarray) and array.size <= max(sizes.values()) for array in arrays):
+        raise ValueError("arrays of other sizes than are in it")
+    return arrays

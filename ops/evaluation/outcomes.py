@@ -21,6 +21,7 @@ from ops.running.engine import ranks
 
 VIDEOS = "videos.csv"  # in a report's folder
 COLUMNS = ("path", "true", "predicted", "probability", "rank")
+LOWEST = 1_000_000  # rank: of as many classes as nobody has
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _of_rows(source: str, rows: Sequence[Sequence[str]]) -> Outcomes:
             left_out.append(path)
             continue
         sure, place = float(probability), int(rank)
-        if not (0 <= sure <= 1 and place >= 1 and (place == 1) == (true == predicted)):
+        if not (0 <= sure <= 1 and 1 <= place <= LOWEST and (place == 1) == (true == predicted)):
             raise ValueError(f"row {number}: {','.join(row[1:])} can't be an outcome")
         judged.append((path, true, predicted, sure, place))
     if not judged:

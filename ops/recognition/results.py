@@ -14,10 +14,25 @@ from typing import Any
 from ops.errors import InputError
 from ops.files import atomic_write
 from ops.recognition.recognizer import Answer, Prediction
+from ops.running.fields import CLASSES, none_or, number, plain, record, sequence, text, whole
 
 SAVED_EVERY = 30.0  # seconds: so much is lost at most, whatever ends the program
 AGREES = 1e-3  # a probability of the same network on another machine; rounding moves it by 1e-6
 Entry = dict[str, Any]
+_ANSWER = {"label": whole(0, CLASSES), "class": text, "probability": number(0, 1)}
+ENTRIES = sequence(  # what a file of them may hold
+    record(
+        plain,
+        path=text,
+        top=sequence(record(plain, tuple(_ANSWER), **_ANSWER)),
+        frames=whole(0, 2**62),
+        seconds=none_or(number(0)),
+        views=whole(0, 2**62),
+        answer=none_or(text),
+        scores=sequence(number()),
+    ),
+    most=100_000_000,
+)
 
 
 @dataclass
@@ -71,8 +86,8 @@ class Results:
 
     def _table(self) -> str:
         """A line a video: path, frames, seconds, views, then class and probability of each of the top."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
         ranks = range(1, min(self.top, len(self.classes)) + 1)
         answer = ["answer"] if self.least is not None else []
         named = [f"{what}_{rank}" for rank in ranks for what in ("class", "probability")]
@@ -81,7 +96,7 @@ class Results:
             row = [entry["path"], entry["frames"], entry["seconds"], entry["views"]]
             row += [entry["answer"]] if answer else []
             writer.writerow(row + [each[what] for each in entry["top"] for what in ("class", "probability")])
-        return text.getvalue()
+        return table.getvalue()
 
     def go_on(self) -> None:
         """Takes up the entries that the JSON file holds, if there is one.
@@ -95,9 +110,11 @@ class Results:
             entries = json.loads(self.json_file.read_bytes())
             wanted = self._keys()
             right = isinstance(entries, list) and all(wanted <= entry.keys() for entry in entries)
+            if right:
+                ENTRIES("entries", entries)
             answers = [answer for entry in entries for answer in entry["top"]] if right else []
             differ = next((a for a in answers if not self._knows(a["label"], a["class"])), None)
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise InputError(f"{self.json_file}: no predictions ({error}): {remedy}") from error
         if not right:
             raise InputError(f"{self.json_file}: no predictions with {', '.join(sorted(wanted))}: {remedy}")

@@ -8,7 +8,9 @@ and little else; `published.py` reads its options.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,11 +21,13 @@ from typing import Any
 import torch
 
 from archs import state_dicts
+from archs.records import check_records
 from ops.errors import InputError, environment_fault
 from ops.files import atomic_write
 from ops.model.input_stage import adapted_kernels
 from ops.model.layers import is_convolution
 from ops.model.tsn import TSN, build_network, network_options
+from ops.running.fields import check_network, check_own
 from ops.running.published import (
     CLASSIFIERS,
     MMACTION_CLASSIFIER,
@@ -85,14 +89,27 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes `content` to `path` through a temporary file, so that a crash leaves the former one whole."""
-    with atomic_write(path) as file:
+    """Writes `content` to `path` through a temporary file, so that a crash leaves the former one whole.
+
+    It is read back from the disk first: the former one is kept until the new one is known to be good. Raises OSError.
+    """
+    with atomic_write(path, check=_refuse_damaged) as file:
         try:
             torch.save({"format": FORMAT, **content}, file)
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch hides it behind "unexpected pos"
                 raise error.__context__ from None
             raise
+
+
+def _refuse_damaged(written: Path) -> None:
+    """OSError if a checkpoint is not on the disk as it was written."""
+    try:
+        with written.open("rb") as file:
+            check_records(file)
+    except ValueError as error:
+        logger.error("read back after writing: %s", error)
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
 
 
 def store_calibration(path: Path, calibration: Mapping[str, Any]) -> None:
@@ -103,7 +120,9 @@ def store_calibration(path: Path, calibration: Mapping[str, Any]) -> None:
     """
     if path.suffix == SAFETENSORS:
         raise InputError(f"{path}: exported weights: calibrate the checkpoint that they are of, and export it again")
-    save_checkpoint(path, _load(path) | {"calibration": dict(calibration)})
+    content = _load(path)
+    check_own(path, content)
+    save_checkpoint(path, content | {"calibration": dict(calibration)})
 
 
 def weights_alone(path: Path) -> dict[str, Any]:
@@ -115,6 +134,7 @@ def weights_alone(path: Path) -> dict[str, Any]:
     content = _load(path)
     if not isinstance(content, dict) or not {"network", "state_dict", "options"} <= content.keys():
         raise InputError(f"{path}: not a checkpoint of main.py")
+    check_own(path, content)
     state = {name: value.half() if value.dim() > 1 else value for name, value in content["state_dict"].items()}
     if lost := [name for name, value in state.items() if not value.isfinite().all()]:
         raise InputError(f"{path}: {lost[0]} has values that float16 can't hold (above 65504, or no numbers)")
@@ -148,20 +168,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     from_mmaction = is_mmaction(state)
-    classes = mmaction_classes(content, len(state[MMACTION_CLASSIFIER])) if from_mmaction else []
+    named = state.get(MMACTION_CLASSIFIER, torch.empty(0)).shape[:1].numel()
+    classes = mmaction_classes(content, named) if from_mmaction else []
     state = rename_published(state)
+    _refuse_unfit(path, state)
     network = published_network(path, state, from_mmaction)
+    check_network(path, network)
     return Checkpoint(path, state, network, classes, from_mmaction=from_mmaction)
 
 
 def _own(path: Path, content: dict[str, Any]) -> Checkpoint:
     """Of what `save_checkpoint` wrote."""
-    if content["format"] != FORMAT:
-        raise InputError(f"{path}: format {content['format']!r}, this version reads {FORMAT}: update FEXNet")
-    if missing := {"state_dict", "categories", "dataset"} - content.keys():
-        raise InputError(f"{path}: not a checkpoint: {', '.join(sorted(missing))} missing")
-    state = _tensors(path, content.pop("state_dict"))
-    return Checkpoint(path, state, content.pop("network"), content.pop("categories"), content)
+    if type(content["format"]) is not int or content["format"] != FORMAT:
+        raise InputError(f"{path}: format {content['format']!s:.20}, this version reads {FORMAT}: update FEXNet")
+    check_own(path, content)
+    state, network = content.pop("state_dict"), content.pop("network")
+    return Checkpoint(path, state, network, list(content.pop("categories")), content)
 
 
 def _tensors(path: Path, state: Any) -> dict[str, torch.Tensor]:
@@ -170,8 +192,18 @@ def _tensors(path: Path, state: Any) -> dict[str, torch.Tensor]:
         known = ", ".join(repr(holder) for holder in state_dicts.HOLDERS)
         raise InputError(f"{path}: not a checkpoint: expected a state dict (names to tensors), bare or under {known}")
     if foreign := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
-        raise InputError(f"{path}: state_dict[{foreign[0]!r}] is no tensor: not a checkpoint of this kind")
+        raise InputError(f"{path}: state_dict[{foreign[0]!r:.80}] is no tensor: not a checkpoint of this kind")
+    if nameless := [name for name in state if not isinstance(name, str)]:
+        raise InputError(f"{path}: a tensor of its state dict is called {nameless[0]!r:.80}, expected text")
     return state
+
+
+def _refuse_unfit(path: Path, state: Mapping[str, Any]) -> None:
+    """InputError for a tensor that no network can have."""
+    try:
+        state_dicts.check_tensors(state)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def newest_own(folder: Path) -> Checkpoint:
@@ -278,7 +310,7 @@ def load_matching_weights(network: TSN, checkpoint: Checkpoint, with_classifier:
     own = network.state_dict()
     given = _renamed(network, checkpoint.state_dict)
     first, adapted = f"{network.first_conv}.weight", []
-    other = first in given and given[first].shape[1] != own[first].shape[1]
+    other = first in given and given[first].ndim == own[first].ndim and given[first].shape[1] != own[first].shape[1]
     if other and is_convolution(network.get_submodule(network.first_conv)):
         given[first], adapted = adapted_kernels(given[first], own[first].shape[1]), [first]
     usable = {n: v for n, v in given.items() if with_classifier or not n.startswith(network.classifiers)}

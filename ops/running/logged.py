@@ -13,6 +13,7 @@ from typing import Any
 from ops.errors import InputError
 from ops.running.runlog import ENVIRONMENT, OPTIONS, TABLE
 
+MOST_EPOCHS = 10_000_000  # no run has more
 NEEDED = ("epoch", "lr", "train_loss", "train_top1")  # of the table's columns
 
 
@@ -96,7 +97,8 @@ def _rows(lines: list[list[str]]) -> list[dict[str, float]]:
             raise ValueError(f"line {number}: {error}") from None
         if lacking := [name for name in NEEDED if name not in row]:
             raise ValueError(f"line {number}: no {', '.join(lacking)}")
-        if not row["epoch"] > (rows[-1]["epoch"] if rows else 0) or not row["epoch"].is_integer():
+        before = rows[-1]["epoch"] if rows else 0
+        if not before < row["epoch"] <= MOST_EPOCHS or not row["epoch"].is_integer():
             raise ValueError(f"line {number}: epoch {line[head.index('epoch')]} is out of order")
         rows.append(row)
     return rows
@@ -127,7 +129,7 @@ def _read(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: no JSON, or damaged ({error}): move it away to go without it") from error
     if not isinstance(facts, dict):
         raise InputError(f"{path}: expected an object of names and values: move it away to go without it")

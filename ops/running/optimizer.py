@@ -87,7 +87,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], p
 
     InputError if unfit.
     """
-    built = [{k: group[k] for k in ("weight_decay", "momentum", "fused")} for group in optimizer.param_groups]
+    built = [{k: value for k, value in group.items() if k != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
         for group, values in zip(optimizer.param_groups, built, strict=True):

@@ -118,7 +118,7 @@ def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     arch, classifier = _arch(path, state), _classifier(state)
     values: dict[str, Any] = {} if classifier == "new_fc.weight" else {"dropout": 0.0}
     first = state[f"base_model.{FIRST.get(arch, FIRST['resnet'])}.weight"]
-    channels = first.shape[1]
+    channels = first.shape[1] if first.ndim > 1 else 0
     if channels not in CHANNELS:
         raise InputError(f"{path}: its first convolution takes {channels} channels, expected one of {[*CHANNELS]}")
     parts = [name for name in state if ".temporal." in name]
@@ -126,7 +126,7 @@ def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     if paper and (stages := sorted({m[1] for m in map(STAGE.match, parts) if m})):  # of ResNets
         values["fex_stages"] = tuple(stages)
     return values | {
-        "num_classes": state[classifier].shape[0],
+        "num_classes": state[classifier].shape[:1].numel(),
         "modality": CHANNELS[channels],
         "keep_rgb": channels == 18,
         "arch": arch,

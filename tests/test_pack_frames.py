@@ -288,6 +288,37 @@ class Free:
     free = 1_000_000
 
 
+def test_what_others_have_put_there_stays(root: Path) -> None:
+    """`packed` in dataset.toml may name any folder: only what was written by the program itself is tidied up."""
+    folder = root / "own" / "packed"
+    folder.mkdir()
+    np.savez(folder / "frames-00007.npz", features=np.ones(3))
+    np.savez(folder / "frames-mine.npz", features=np.ones(3))
+    np.save(folder / "index-1-labels.npy", np.ones(3))
+    np.save(folder / "index-0-videos.npy", np.ones(3))
+    for name in ("notes.partial", ".film.mp4.partial", "index-9-paths.npy"):
+        (folder / name).write_text("of somebody else")
+    others = {file: file.read_bytes() for file in folder.iterdir()}
+    assert pack(root) == 0
+    write_video(root, "c 0/v 6")
+    write_lists(root, 7)
+    assert pack(root) == 0
+    assert {file: file.read_bytes() for file in others} == others
+    index = PackedIndex(folder)
+    assert len([name for name in names(root) if name.startswith("index-")]) == 3 + 3 and index.number == 11
+
+
+def test_frames_that_were_made_anew_are_noticed(root: Path) -> None:
+    assert pack(root) == 0
+    first = root / "own" / "frames" / "c 1" / "v 1" / "00001.jpg"
+    first.write_bytes(first.read_bytes()[::-1])
+    with pytest.raises(InputError, match=r"v 1/00001\.jpg: another than was packed in frames-00000\.tar.*made anew"):
+        pack(root)
+    for shard in (root / "own" / "packed").glob("*.tar"):
+        shard.unlink()
+    assert pack(root) == 0 and whole(root)
+
+
 def test_two_at_once_are_refused(root: Path) -> None:
     with claimed(root / "own" / "packed"), pytest.raises(InputError, match="packed: another program is at work"):
         pack(root)

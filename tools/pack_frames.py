@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import signal
 import sys
@@ -54,6 +53,7 @@ from ops.data.decode import MissingFrameError
 from ops.data.fingerprint import SETTINGS_FILES
 from ops.data.modalities import FLOW_PREFIXES, picture_names
 from ops.data.packed_index import (
+    ARRAY_NAME,
     FILE,
     INDEX_FILE,
     SHARD,
@@ -64,6 +64,7 @@ from ops.data.packed_index import (
     Part,
     Shard,
     array_files,
+    is_ours,
     load_part,
     save_part,
     write_index,
@@ -157,6 +158,7 @@ def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
     number = index.number if index else last_index(root)
     parts = read_shards(root, packing) if args.reindex else present(root, packing, index)
     missing = lacking(records, parts)
+    refuse_other_frames(parts, storage)
     if index and index.is_checked and not missing and [part.shard for part in parts] == index.shards:
         tidy_up(root, number)
         print(f"{root}: all {len(records)} videos are packed already, in {len(parts)} shards", file=sys.stderr)
@@ -293,6 +295,23 @@ def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[Video
                 "shard, and this command packs its videos anew"
             )
     return [record for record in records if record.path not in packed]
+
+
+def refuse_other_frames(parts: Sequence[Part], storage: FrameFolders) -> None:
+    """Raises InputError where frames that are packed were extracted anew, and are others: by the first of few videos.
+
+    One of each shard is looked at; one whose frames are not there any more, as they need not be, tells nothing.
+    """
+    for part in parts[:: max(1, len(parts) // SAMPLED)]:
+        video = next(part.videos())
+        with suppress(OSError):
+            first = storage.file_names(VideoRecord(video.path, video.num_frames, 0), [1])[0][0]
+            data = (storage.root / video.path / first).read_bytes()
+            if (len(data), zlib.crc32(data)) != video.files[["size", "crc"]][0].item():
+                raise InputError(
+                    f"{storage.root / video.path / first}: another than was packed in {part.shard.name}: the frames "
+                    "were made anew; remove the shards that hold older ones, or all, and this command packs these"
+                )
 
 
 def read_ahead(
@@ -475,15 +494,18 @@ def last_shard(root: Path, index: PackedIndex | None) -> int:
 
 def last_index(root: Path) -> int:
     """The highest number of an index whose arrays are there; 0 if there is none."""
-    found = (re.fullmatch(r"index-(\d+)-\w+\.npy", file.name) for file in root.glob("index-*.npy"))
+    found = (ARRAY_NAME.fullmatch(file.name) for file in root.glob("index-*.npy"))
     return max((int(match[1]) for match in found if match), default=0)
 
 
 def tidy_up(root: Path, number: int) -> None:
-    """Removes the rows beside shards, which are in the index of this number now, and other indices."""
+    """Removes the rows beside shards, which are in the index of this number now, and other indices.
+
+    Whatever else lies there, as of a like name, is somebody else's and stays.
+    """
     kept = set(array_files(root, number))
     for file in (*root.glob("index-*.npy"), *root.glob("frames-*.npz")):
-        if file not in kept:
+        if file not in kept and is_ours(file):
             file.unlink()
 
 

@@ -18,6 +18,7 @@ import bisect
 import functools
 import json
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,12 +36,15 @@ from ops.files import atomic_write
 FORMAT = 2  # the first had no checksums, but is read
 INDEX_FILE = "index.json"
 SHARD, SHARD_NAME = "frames-{:05d}.tar", re.compile(r"frames-(\d{5,})\.tar")
+ARRAY_NAME = re.compile(r"index-(\d+)-(videos|files|paths)\.npy")
+PART_NAME = re.compile(r"frames-(\d{5,})\.npz")
 MEND = "tools/pack_frames.py --reindex makes it anew from the shards"
 # path, length: where its path lies among the paths, in bytes. first, files: its rows of FILE. crc: see `_checksum`.
 VIDEO_1 = np.dtype(
     [("path", "<u8"), ("first", "<u8"), ("length", "<u4"), ("shard", "<u4"), ("files", "<u4"), ("per_frame", "<u4")]
 )
 VIDEO = np.dtype([*VIDEO_1.descr, ("crc", "<u4")])
+PART = ("bytes", "paths", "counts", "per_frame", "files")  # the arrays of a shard's rows
 FILE = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of the data in the shard; CRC-32
 
 
@@ -290,6 +294,20 @@ def load_part(root: Path, shard: str) -> Part | None:
 def part_file(root: Path, shard: str) -> Path:
     """Where the rows of a shard lie until they are in the index."""
     return (root / shard).with_suffix(".npz")
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file is an array of an index, or the rows of a shard, by its name and by what it holds."""
+    try:
+        if PART_NAME.fullmatch(file.name):
+            with zipfile.ZipFile(file) as saved:
+                return set(saved.namelist()) == {f"{name}.npy" for name in PART}
+        if match := ARRAY_NAME.fullmatch(file.name):
+            forms = {"videos": (VIDEO, VIDEO_1), "files": (FILE,), "paths": (np.dtype(np.uint8),)}[match[2]]
+            return np.load(file, mmap_mode="r", allow_pickle=False).dtype in forms
+    except Exception:  # a damaged header is parsed as Python, and claims a lot
+        return False
+    return False
 
 
 def _files_of(file: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ops.data import records as lists
+from ops.data.paths import mark, marks
 from ops.data.records import VideoRecord, read_categories, read_list
 from ops.errors import InputError
 
@@ -114,8 +115,9 @@ def test_marks_differ_wherever_paths_do(tmp_path: Path) -> None:
     paths += [f"{'x' * k}y{'x' * (20 - k)}" for k in range(21)]
     rows = "".join(f"{path} {1 + k % 7} {k % 3}\n{path} 77 2\n" for k, path in enumerate(paths))
     records = read_list(written(tmp_path, "".join(f"{path} 5 0\n{path} 77 0\n" for path in paths)), 5)
-    marks = lists._marks(records)
-    assert (marks[::2] == marks[1::2]).all() and len(np.unique(marks)) == len(paths)
+    found = marks(records.text, records.starts, records.ends)
+    assert (found[::2] == found[1::2]).all() and len(np.unique(found)) == len(paths)
+    assert [mark(path.encode()) for path in paths] == found[::2].tolist()
     with pytest.raises(InputError, match=f"has {sum(k % 3 != 2 for k in range(len(paths)))} faulty lines"):
         read_list(written(tmp_path, rows), 5)
 

@@ -247,7 +247,7 @@ def test_both_storages_give_the_same_clips(tmp_path: Path) -> None:
     assert vid2img.main(["--videos", str(clips), "--frames", str(tmp_path), "--short_side", "0", "-j", "2"]) == 0
     files = VideoFiles(clips, "pyav")
     for file in vid2img.find_videos(clips):
-        files.known[file.name] = video_index.probe(file.name, clips)
+        files.known |= {file.name: video_index.probe(file.name, clips)}
         n = files.known[file.name].num_frames
         folder, video = VideoRecord(file.stem, n, 0), VideoRecord(file.name, n, 0)
         assert len(list((tmp_path / file.stem).glob("*.jpg"))) == n
@@ -391,7 +391,7 @@ root = Path(sys.argv[1])
 storage = VideoFiles(root, "pyav")
 names = sorted(file.name for file in root.iterdir())
 for name in names:
-    storage.known[name] = probe(name, root)
+    storage.known |= {name: probe(name, root)}
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 for count in range(2000):

@@ -9,6 +9,7 @@ from typing import overload
 
 import numpy as np
 
+from ops.data.paths import marks
 from ops.data.textfile import read_text, read_utf8
 from ops.errors import InputError
 
@@ -252,12 +253,12 @@ def shorter_paths(path: str) -> list[str]:
 
 def _contradictions(records: Records, lines: np.ndarray) -> dict[int, str]:
     """By line what is said of a video that an earlier line has with another label; `lines` are the records', from 0."""
-    marks = _marks(records)
-    ordered = np.sort(marks)
+    values = marks(records.text, records.starts, records.ends)
+    ordered = np.sort(values)
     if not (ordered[1:] == ordered[:-1]).any():
         return {}
-    order = np.argsort(marks, kind="stable")
-    same = marks[order][1:] == marks[order][:-1]
+    order = np.argsort(values, kind="stable")
+    same = values[order][1:] == values[order][:-1]
     faults: dict[int, str] = {}
     first_of: dict[str, int] = {}
     for earlier, later in zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True):
@@ -269,23 +270,6 @@ def _contradictions(records: Records, lines: np.ndarray) -> dict[int, str]:
                 f"has one here: {shortened(path)!r}"
             )
     return faults
-
-
-def _marks(records: Records) -> np.ndarray:
-    """64 bits of each path, uint64 `(N,)`, equal where paths are and next to never elsewhere."""
-    text = records.text + bytes(8)
-    words = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))  # eight bytes, from every place on
-    within = np.array([(1 << 8 * k) - 1 for k in range(9)], np.uint64)  # the first k of them
-    marks = (records.ends - records.starts).astype(np.uint64)
-    places = np.arange(len(records))
-    starts, ends = records.starts, records.ends
-    while len(places):
-        found = words[starts] & within[np.minimum(ends - starts, 8)]
-        mixed = (marks[places] ^ found) * np.uint64(0x9E3779B97F4A7C15)  # as in MurmurHash: multiply, then fold
-        marks[places] = mixed ^ (mixed >> np.uint64(32))
-        left = starts + 8 < ends
-        places, starts, ends = places[left], starts[left] + 8, ends[left]
-    return marks
 
 
 def _form(counted: bool) -> str:

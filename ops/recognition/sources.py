@@ -120,7 +120,7 @@ class SourceClips(Clips):
         known = probe(file.name, file.parent)
         read = partial(self._clip, source, storage, name=file.name)
         if known.table is not None:
-            storage.known[file.name] = known
+            storage.known |= {file.name: known}
             item = read(Seen(known.num_frames, duration(file, known.table)))
             if isinstance(item, Sample):
                 return item
@@ -132,7 +132,7 @@ class SourceClips(Clips):
             instead = f" ({ending}: {reason(ending)})" if ending in MAYBE_VIDEOS else ""
             raise FrameError(f"{known.fault}{instead}") from None
         table = FrameTable.untimed(count)
-        storage.known[file.name] = Indexed(known.state, table)
+        storage.known |= {file.name: Indexed(known.state, table)}
         return read(Seen(count, duration(file, table), damage or known.fault))
 
 

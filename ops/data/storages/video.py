@@ -14,9 +14,10 @@ import torch
 
 from ops.data import videofile
 from ops.data.decode import FrameError
+from ops.data.paths import Paths
 from ops.data.records import Records, VideoRecord, read_list
 from ops.data.storages.checked import Checked, ContentSample, content_sample
-from ops.data.video_index import Indexed, index_videos, probe
+from ops.data.video_index import VideoIndex, index_videos, probe
 from ops.data.videofile import DamageError, FrameTable
 from ops.errors import InputError, is_limit
 
@@ -36,16 +37,18 @@ class VideoFiles:
         self.root = root
         self.decode = choose_decoder(decoder)
         self.decoded_by = version_of(self.decode)
-        self.known: dict[str, Indexed] = {}
+        self.known = VideoIndex.of({})
 
     def records(self, list_file: Path, num_classes: int, unlabelled_too: bool = False) -> Records:
         """Lines of `path label`. Raises InputError if the list is faulty."""
         videos = read_list(list_file, num_classes, unlabelled_too, counted=False)
         logger.info("%s: %d videos, decoded by %s", list_file, len(videos), self.decoded_by)
-        self.known |= index_videos(list_file, self.root, [video.path for video in videos])
+        paths = Paths(videos.text, videos.starts, videos.ends)
+        known = index_videos(list_file, self.root, paths)
+        self.known |= known
         # An unreadable video stays in the list, and says why when it is asked for.
-        counts = (max(1, self.known[video.path].num_frames) for video in videos)
-        return replace(videos, num_frames=np.fromiter(counts, np.int32, len(videos)))
+        counts = known.videos["num_frames"][known.paths.places(paths)]
+        return replace(videos, num_frames=np.maximum(1, counts).astype(np.int32))
 
     def read(self, record: VideoRecord, numbers: Sequence[int]) -> torch.Tensor:
         """See `Storage`."""

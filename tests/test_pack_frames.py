@@ -312,7 +312,7 @@ def test_frames_that_were_made_anew_are_noticed(root: Path) -> None:
     assert pack(root) == 0
     first = root / "own" / "frames" / "c 1" / "v 1" / "00001.jpg"
     first.write_bytes(first.read_bytes()[::-1])
-    with pytest.raises(InputError, match=r"v 1/00001\.jpg: another than was packed in frames-00000\.tar.*made anew"):
+    with pytest.raises(InputError, match=r"c 1/v 1: another than was packed in frames-00000\.tar.*made anew"):
         pack(root)
     for shard in (root / "own" / "packed").glob("*.tar"):
         shard.unlink()

@@ -1,6 +1,7 @@
 """Packs the frames of a data set into a few large files: for file systems that suffer from millions of small ones.
 
     python tools/pack_frames.py NAME
+    python tools/pack_frames.py NAME --storage video
     python tools/pack_frames.py NAME --verify
     python main.py NAME RGB --storage packed …
 
@@ -8,6 +9,10 @@ What is written. The files of all videos in the lists, byte by byte as they are,
 <data set>/packed (with --modality Flow: packed_flow): frames-00000.tar and so on, a file in them as <path>/00001.jpg, a
 video's frames one after the other in one of them; and an index, by which one frame is read without the others.
 `tar tf` lists them, `tar xf` gives the folders back.
+
+Videos. With --storage video, or where dataset.toml says so, the lists are those of videos, which are decoded into the
+shards, without a folder of frames: the frames are the bytes that tools/vid2img.py writes with the same --short_side and
+--quality, and are called the same. Beside train_videos.txt the list of the frames is written, train_videofolder.txt.
 
 Verified. Before a shard gets its name it is read back as a tar file, and each file's name, size and CRC-32 are compared
 with what was read from the folders. --verify does so again, with what the index says, for all shards.
@@ -35,7 +40,7 @@ import tarfile
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -48,9 +53,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops import names
-from ops.data.catalog import CATALOG, DESCRIPTION, DataSource, resolve
-from ops.data.decode import MissingFrameError
-from ops.data.fingerprint import SETTINGS_FILES
+from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve
 from ops.data.modalities import FLOW_PREFIXES, picture_names
 from ops.data.packed_index import (
     ARRAY_NAME,
@@ -69,22 +72,19 @@ from ops.data.packed_index import (
     save_part,
     write_index,
 )
-from ops.data.parallel import LINES
-from ops.data.records import VideoRecord
-from ops.data.storages.frames import FrameFolders
+from ops.data.parallel import LINES, interrupts_held
+from ops.data.records import VideoRecord, read_list
 from ops.errors import InputError, explained, reported
-from ops.files import atomic_write
+from ops.files import atomic_write, write_text
 from ops.locks import claimed
-from tools.options import add_root, common_faults, documented_parser
+from ops.machine import usable_cores
+from tools.options import add_frame_format, add_root, common_faults, documented_parser
+from tools.shard_sources import BadVideoError, Content, Folders, Source, Videos
+from tools.video_frames import FrameFormat
 
 # What tarfile raises for damaged ones.
 TAR_FAULTS = (tarfile.TarError, OSError, EOFError, ValueError, KeyError, ArithmeticError)
 SAMPLED = 16  # videos of which the space that all will take is estimated
-LARGEST = 2**32 - 1  # bytes of a file, which the index holds
-
-
-class BadVideoError(InputError):
-    """A video cannot be packed. The message names the file."""
 
 
 @dataclass
@@ -102,26 +102,25 @@ class Contents:
         return Part(shard, self.paths, self.counts, self.per_frame, lambda: files)
 
 
-@dataclass(frozen=True)
-class Content:
-    """A video's files, frame by frame, as they are to be in a shard."""
-
-    record: VideoRecord
-    per_frame: int
-    names: list[str]
-    data: list[bytes]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, pack or verify; the exit status."""
     args = parse(argv)
     lists = (args.train_list, args.val_list)
-    source = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, "frames")
     target = resolve(args.dataset, args.root_dataset, *lists, None, args.modality, "packed").root
     if args.verify:
         return verify(target)
+    data = unpacked(args)
+    form = FrameFormat(args.short_side, args.quality, TEMPLATE)
+    source: Source = Videos(data.root, form) if data.storage == "video" else Folders(data)
     with explained("Finished shards are kept; the same command continues"), claimed(target):
-        return pack(source, target, args)
+        return pack(data, source, target, args)
+
+
+def unpacked(args: argparse.Namespace) -> DataSource:
+    """The data set's frames, flow or videos."""
+    said = (args.dataset, args.root_dataset, args.train_list, args.val_list, args.root_path, args.modality)
+    data = resolve(*said, args.storage)
+    return resolve(*said, "frames") if data.storage == "packed" else data
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -133,13 +132,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--modality", default="RGB", choices=names.MODALITIES, help="Flow packs the flow, the others the frames (RGB)")
     for flag, what in (("train_list", "FILE"), ("val_list", "FILE"), ("root_path", "DIR")):
         add(f"--{flag}", metavar=what, help="instead of the data set's own")
+    what = "where the frames come from: frames, or video, which is decoded (as dataset.toml says, or frames)"
+    add("--storage", choices=("frames", "video"), help=what)
+    add_frame_format(parser)
     add("--shard_mb", type=int, default=1024, metavar="MB", help="a shard's size, in MiB (1024)")
     add("--bad_frames", default="error", choices=names.BAD_FRAMES, help="skip leaves such videos out (error)")
     add("--verify", action="store_true", help="compare the shards with the index, and pack nothing")
     add("--reindex", action="store_true", help="make the index anew from the shards")
-    add("-j", "--jobs", type=int, default=4, help="videos that are read at a time, ahead of the writing (4)")
+    default = max(4, usable_cores())
+    what = "videos that are read at a time, ahead of the writing (4, or one a processor)"
+    add("-j", "--jobs", type=int, default=default, help=what)
     args = parser.parse_args(argv)
     faults = common_faults(args)
+    if args.storage == "video" and args.modality == "Flow":
+        faults.append("--storage video: flow is not in video files; leave one out")
     if args.shard_mb < 1:
         faults.append(f"--shard_mb {args.shard_mb}: at least 1")
     if args.verify and args.reindex:
@@ -149,42 +155,79 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def pack(source: DataSource, root: Path, args: argparse.Namespace) -> int:
+def pack(data: DataSource, source: Source, root: Path, args: argparse.Namespace) -> int:
     """Packs the videos of the lists that are not in a shard yet; the exit status."""
-    packing = Packing("flow" if source.modality == "Flow" else "frames", source.template, source.first)
-    storage = FrameFolders(source.root, source.template, source.modality, source.first)
-    records = wanted(source, storage)
+    packing, records = source.packing, wanted(data, source)
+    if data.storage == "video":
+        refuse_other_lists(data, source)
     index = PackedIndex(root) if (root / INDEX_FILE).exists() and not args.reindex else None
     number = index.number if index else last_index(root)
     parts = read_shards(root, packing) if args.reindex else present(root, packing, index)
     missing = lacking(records, parts)
-    refuse_other_frames(parts, storage)
+    refuse_others(root, parts, source)
+    faults: list[str] = []
     if index and index.is_checked and not missing and [part.shard for part in parts] == index.shards:
         tidy_up(root, number)
         print(f"{root}: all {len(records)} videos are packed already, in {len(parts)} shards", file=sys.stderr)
-        return 0
-    if missing:
-        source.demand(next(file for file in (source.train_list, source.val_list, source.test_list) if file.exists()))
-    demand_space(missing, storage, root)
-    note_settings(source.root, root)
-    faults: list[str] = []
-    read = read_ahead(missing, storage, args.jobs, faults if args.bad_frames == "skip" else None)
-    with closing(read) as contents:
-        parts += write_shards(contents, root, packing, args.shard_mb << 20, 1 + last_shard(root, index))
-    if not parts:
-        raise InputError(f"{source.root}: none of the {len(records)} videos can be packed: {faults[0]}")
-    write_index(root, packing, parts, number + 1)
-    tidy_up(root, number + 1)
-    report(root, parts, faults)
+    else:
+        if missing:
+            data.demand(lists_of(data)[0])
+        source.note_settings(root, begun=bool(parts))
+        demand_space(missing, source, root)
+        read = read_ahead(missing, source, args.jobs, faults if args.bad_frames == "skip" else None)
+        with closing(read) as contents:
+            parts += write_shards(contents, root, packing, args.shard_mb << 20, 1 + last_shard(root, index))
+        if not parts:
+            raise InputError(f"{data.root}: none of the {len(records)} videos can be packed: {faults[0]}")
+        write_index(root, packing, parts, number + 1)
+        tidy_up(root, number + 1)
+        report(root, parts, faults)
+    if data.storage == "video":
+        write_lists(data, source, parts)
     return 1 if faults else 0
 
 
-def note_settings(source: Path, root: Path) -> None:
-    """Copies what says how the frames were made, for the fingerprint."""
-    for name in SETTINGS_FILES:
-        if (source / name).is_file():
-            with atomic_write(root / name) as file:
-                file.write((source / name).read_bytes())
+def lists_of(data: DataSource) -> list[Path]:
+    """Those of its lists that there are. Raises InputError if there is none."""
+    lists = [file for file in (data.train_list, data.val_list, data.test_list) if file.exists()]
+    if not lists:
+        data.demand(data.train_list)
+    return lists
+
+
+def records_of(data: DataSource, source: Source, list_file: Path) -> Sequence[VideoRecord]:
+    """Of one list."""
+    return source.records(list_file, len(data.categories), unlabelled_too=list_file != data.train_list)
+
+
+def list_of_frames(list_of_videos: Path) -> Path:
+    """Where the list of the same videos' frames lies, as `train_videofolder.txt` beside `train_videos.txt`."""
+    stem = list_of_videos.stem
+    name = stem.replace("_videos", "_videofolder", 1) if "_videos" in stem else f"{stem}_videofolder"
+    return list_of_videos.with_name(name + list_of_videos.suffix)
+
+
+def refuse_other_lists(data: DataSource, source: Source) -> None:
+    """Raises InputError where a list of frames, which is to be written, has other videos or labels than its videos'."""
+    for file in lists_of(data):
+        if not (there := list_of_frames(file)).exists():
+            continue
+        known = {(record.path, record.label) for record in records_of(data, source, file)}
+        for record in read_list(there, len(data.categories), unlabelled_too=True):
+            if (record.path, record.label) not in known:
+                raise InputError(f"{there}: has {record.path} {record.label}, which {file} has not: move it away")
+
+
+def write_lists(data: DataSource, source: Source, parts: Sequence[Part]) -> None:
+    """For each list of videos that of their frames, which --storage packed reads, without those left out."""
+    frames = {path: count for part in parts for path, count in zip(part.paths, part.counts, strict=True)}
+    for file in lists_of(data):
+        records = [record for record in records_of(data, source, file) if record.path in frames]
+        text = "".join(f"{record.path} {frames[record.path]} {record.label}\n" for record in records)
+        there = list_of_frames(file)
+        if not there.exists() or there.read_text(encoding="utf-8") != text:
+            write_text(there, text)
+            print(f"{there}: {len(records)} videos", file=sys.stderr)
 
 
 def report(root: Path, parts: Sequence[Part], faults: Sequence[str]) -> None:
@@ -199,14 +242,11 @@ def report(root: Path, parts: Sequence[Part], faults: Sequence[str]) -> None:
         print(f"left out: {len(faults)}", *faults, sep="\n  ", file=sys.stderr)
 
 
-def wanted(data: DataSource, storage: FrameFolders) -> list[VideoRecord]:
+def wanted(data: DataSource, source: Source) -> list[VideoRecord]:
     """The videos of all lists that there are, each once, with the most frames that a list names."""
     found: dict[str, VideoRecord] = {}
-    lists = [file for file in (data.train_list, data.val_list, data.test_list) if file.exists()]
-    if not lists:
-        data.demand(data.train_list)
-    for file in lists:
-        for record in storage.records(file, len(data.categories), unlabelled_too=file != data.train_list):
+    for file in lists_of(data):
+        for record in records_of(data, source, file):
             if record.path not in found or found[record.path].num_frames < record.num_frames:
                 found[record.path] = record
     for path in found:
@@ -297,25 +337,26 @@ def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[Video
     return [record for record in records if record.path not in packed]
 
 
-def refuse_other_frames(parts: Sequence[Part], storage: FrameFolders) -> None:
-    """Raises InputError where frames that are packed were extracted anew, and are others: by the first of few videos.
+def refuse_others(root: Path, parts: Sequence[Part], source: Source) -> None:
+    """Raises InputError where what was packed is not what is there now, as frames extracted anew: by few videos.
 
-    One of each shard is looked at; one whose frames are not there any more, as they need not be, tells nothing.
+    The first of a shard is looked at; one that is not there any more, as it need not be, tells nothing.
     """
     for part in parts[:: max(1, len(parts) // SAMPLED)]:
         video = next(part.videos())
-        with suppress(OSError):
-            first = storage.file_names(VideoRecord(video.path, video.num_frames, 0), [1])[0][0]
-            data = (storage.root / video.path / first).read_bytes()
-            if (len(data), zlib.crc32(data)) != video.files[["size", "crc"]][0].item():
+        offset, size, _ = video.files[0].item()
+        record = VideoRecord(video.path, video.num_frames, 0)
+        with suppress(OSError), (root / part.shard.name).open("rb") as shard:
+            shard.seek(offset)
+            if not source.is_made_of(record, shard.read(size)):
                 raise InputError(
-                    f"{storage.root / video.path / first}: another than was packed in {part.shard.name}: the frames "
-                    "were made anew; remove the shards that hold older ones, or all, and this command packs these"
+                    f"{source.where(record)}: another than was packed in {part.shard.name}: it was made anew; remove "
+                    "the shards that hold older ones, or all, and this command packs what is there"
                 )
 
 
 def read_ahead(
-    records: Sequence[VideoRecord], storage: FrameFolders, threads: int, faults: list[str] | None
+    records: Sequence[VideoRecord], source: Source, jobs: int, faults: list[str] | None
 ) -> Generator[Content, None, None]:
     """The content of the videos, in their order, while others are being read; on the way it says how far it is.
 
@@ -323,11 +364,14 @@ def read_ahead(
     """
     left = iter(records)
     waiting: deque[Future[Content]] = deque()
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(records), unit="video", disable=None) as bar:
+    if not records:
+        return
+    with source.workers(jobs) as pool, tqdm(total=len(records), unit="video", disable=None) as bar:
         try:
             for count in range(1, len(records) + 1):
-                for record in islice(left, threads - len(waiting)):
-                    waiting.append(pool.submit(read_video, record, storage))
+                with interrupts_held():
+                    for record in islice(left, jobs - len(waiting)):
+                        waiting.append(pool.submit(source.read, record, source.where(record)))
                 try:
                     yield waiting.popleft().result()
                 except BadVideoError as error:
@@ -340,27 +384,7 @@ def read_ahead(
                 if bar.disable and count * LINES // len(records) > (count - 1) * LINES // len(records):
                     print(f"{count} of {len(records)} videos", file=sys.stderr, flush=True)
         finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def read_video(record: VideoRecord, storage: FrameFolders) -> Content:
-    """The files of a video. Raises BadVideoError."""
-    folder = storage.root / record.path
-    file = folder
-    try:
-        frames = storage.file_names(record, range(1, record.num_frames + 1))
-        data = []
-        for file in (folder / name for frame in frames for name in frame):
-            data.append(file.read_bytes())
-            if not 0 < len(data[-1]) <= LARGEST:
-                raise BadVideoError(f"{file}: {'too large' if data[-1] else 'the file is empty'}")
-    except (FileNotFoundError, NotADirectoryError):
-        missing = f"{file}: no such file"
-        reason = storage.reason(record, MissingFrameError(missing))
-        raise BadVideoError(reason if missing in reason else f"{missing}; {reason}") from None
-    except OSError as error:
-        raise BadVideoError(f"{file}: cannot be read ({error.strerror})") from error
-    return Content(record, len(frames[0]), [f"{record.path}/{name}" for frame in frames for name in frame], data)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most: int, number: int) -> list[Part]:
@@ -472,14 +496,15 @@ def verify(root: Path) -> int:
     return 0
 
 
-def demand_space(records: Sequence[VideoRecord], storage: FrameFolders, root: Path) -> None:
+def demand_space(records: Sequence[VideoRecord], source: Source, root: Path) -> None:
     """Raises InputError if the disk has less space than, by a sample of them, the videos will take."""
-    frames = size = 0
-    for record in records[:: max(1, len(records) // SAMPLED)]:
+    weights = size = 0  # frames, or where these are not known, videos
+    sampled = SAMPLED if all(record.num_frames for record in records) else 2  # videos are decoded, which takes its time
+    for record in records[:: max(1, len(records) // sampled)][:sampled]:
         with suppress(OSError, BadVideoError):  # found when it is packed
-            size += taken(read_video(record, storage))
-            frames += record.num_frames
-    needed = size * sum(record.num_frames for record in records) // max(1, frames)
+            size += taken(source.read(record, source.where(record)))
+            weights += record.num_frames or 1
+    needed = size * sum(record.num_frames or 1 for record in records) // max(1, weights)
     free = shutil.disk_usage(root).free
     if needed > free:
         raise InputError(f"{root}: about {needed / 2**30:.1f} GiB are needed there, {free / 2**30:.1f} GiB are free")

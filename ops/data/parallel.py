@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from functools import cache
@@ -78,20 +78,30 @@ def stop_if_told() -> None:
 
 
 def _by_processes(work: Callable[[Task], Result], tasks: Collection[Task], jobs: int) -> Results[Task, Result]:
-    context = get_context("spawn")  # fork is not safe beside the threads of a decoder or of PyTorch
-    stop = context.Event()
     queue = iter(tasks)
     waiting: dict[Future[Result], Task] = {}
+    with process_pool(jobs) as pool:
+        while True:
+            with interrupts_held():
+                for task in itertools.islice(queue, AHEAD * jobs - len(waiting)):
+                    waiting[pool.submit(work, task)] = task
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+
+
+@contextmanager
+def process_pool(jobs: int) -> Iterator[Executor]:
+    """So many processes; what they are at ends with the block (see `stop_if_told`). InputError if one is killed.
+
+    Work is given to them within `interrupts_held`.
+    """
+    context = get_context("spawn")  # fork is not safe beside the threads of a decoder or of PyTorch
+    stop = context.Event()
     with ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool:
         try:
-            while True:
-                with _interrupts_held():
-                    for task in itertools.islice(queue, AHEAD * jobs - len(waiting)):
-                        waiting[pool.submit(work, task)] = task
-                if not waiting:
-                    return
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
+            yield pool
         except BrokenProcessPool:
             raise InputError(
                 "a process was killed: perhaps for memory (fewer --jobs need less), or a video crashes its decoder "
@@ -110,7 +120,7 @@ def _start_worker(stop: Event) -> None:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Puts Ctrl-C off. Processes started meanwhile inherit that: none dies loudly before `_start_worker`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -19,6 +19,7 @@ from typing import NoReturn, TypeVar
 from archs.names import ARCHS, RESNETS, TIMM_PREFIX
 from ops import names
 from ops.data.catalog import CATALOG, unknown
+from ops.data.urls import DEFAULT_GB, hidden
 from ops.errors import InputError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -227,7 +228,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     default = os.environ.get("FEXNET_DATASETS", "dataset")
     data.add_argument("--root_dataset", default=default, metavar="DIR", help="where data sets live (FEXNET_DATASETS)")
-    data.add_argument("--root_path", metavar="DIR", help="folder of frames or videos, instead of the data set's own")
+    where = "folder of frames or videos, instead of the data set's own; of packed frames a URL too"
+    data.add_argument("--root_path", metavar="DIR", type=hidden, help=where)
+    what = "what is read of a URL is kept there (FEXNET_CACHE, ~/.cache/fexnet)"
+    data.add_argument("--cache_dir", metavar="DIR", help=what)
+    what = f"GB of it at most ({DEFAULT_GB:g})"
+    data.add_argument("--cache_gb", type=float, default=DEFAULT_GB, metavar="GB", help=what)
     storage = f"{', '.join(names.STORAGES)}: folders of frames, these packed, or video files"
     data.add_argument("--storage", help=f"{storage} (default: as dataset.toml says, frames)")
     data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)} (auto: pyav)")
@@ -356,11 +362,16 @@ def _not_from_0(*given: tuple[str, float]) -> list[str]:
 
 def _data_faults(args: argparse.Namespace) -> list[str]:
     fault = unknown(args.dataset, args.root_dataset)
-    return [fault] * bool(fault) + _one_of(
-        ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
-        ("--storage", args.storage or names.STORAGES[0], names.STORAGES),
-        ("--decoder", args.decoder, names.DECODERS),
-        ("--decode_device", args.decode_device, names.DECODE_DEVICES),
+    bound = f"--cache_gb {args.cache_gb:g}: more than 0"
+    return (
+        [fault] * bool(fault)
+        + [bound] * (not args.cache_gb > 0)
+        + _one_of(
+            ("--bad_frames", args.bad_frames, names.BAD_FRAMES),
+            ("--storage", args.storage or names.STORAGES[0], names.STORAGES),
+            ("--decoder", args.decoder, names.DECODERS),
+            ("--decode_device", args.decode_device, names.DECODE_DEVICES),
+        )
     )
 
 

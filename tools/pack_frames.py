@@ -106,7 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, pack or verify; the exit status."""
     args = parse(argv)
     lists = (args.train_list, args.val_list)
-    target = resolve(args.dataset, args.root_dataset, *lists, None, args.modality, "packed").root
+    packed = resolve(args.dataset, args.root_dataset, *lists, None, args.modality, "packed")
+    if packed.url:
+        raise InputError(f"{packed.url}: packing writes to a folder: name one in {DESCRIPTION}, and copy it there then")
+    target = packed.root
     if args.verify:
         return verify(target)
     data = unpacked(args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -48,7 +48,9 @@ class Content:
 class Source(Protocol):
     """Where frames come from."""
 
-    packing: Packing
+    @property
+    def packing(self) -> Packing:
+        """What of them is in the index."""
 
     def records(self, list_file: Path, num_classes: int, unlabelled_too: bool) -> Sequence[VideoRecord]:
         """The videos of a list, by their paths in the shards. Raises InputError for a faulty list."""
@@ -56,8 +58,9 @@ class Source(Protocol):
     def where(self, record: VideoRecord) -> Path:
         """Its folder or file."""
 
-    def read(self, record: VideoRecord, where: Path) -> Content:
-        """Its frames. Raises BadVideoError."""
+    @property
+    def read(self) -> Callable[[VideoRecord, Path], Content]:
+        """Gives a video's frames, from `where` it is. Raises BadVideoError."""
 
     def is_made_of(self, record: VideoRecord, first: bytes) -> bool:
         """Whether a packed video's first picture is what `read` would give now. Raises OSError if none is there."""

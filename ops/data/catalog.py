@@ -31,13 +31,14 @@ folder with a `category.txt` a data set.
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ops import names
 from ops.data.opposites import MirrorPolicy, default_policy
 from ops.data.records import read_categories
+from ops.data.urls import Cache, hidden, is_url
 from ops.errors import InputError, did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -114,7 +115,8 @@ class DataSource:
     family: its name without the split: data sets of one family have the same classes. root: the folder of the frames,
     the flow or, where storage is `video`, the video files; where it is `packed`, their shards. classes: how many there
     should be; 0: any. template: a frame's file name from its number, which is `first` for the first. how_to_get: the
-    lists, and with how_to_fill what lies in root.
+    lists, and with how_to_fill what lies in root. url: where packed frames lie, if not on a disk; then `root` is the
+    folder of `cache` with their index.
     """
 
     name: str
@@ -133,6 +135,8 @@ class DataSource:
     storage: str
     how_to_get: str
     how_to_fill: str
+    url: str = ""
+    cache: Cache = field(default_factory=Cache)
 
     @property
     def test_list(self) -> Path:
@@ -143,7 +147,7 @@ class DataSource:
         """Raises InputError if the list or the folder of frames, flow or videos is missing."""
         if not list_file.exists():
             raise _missing("list file", list_file, self.name, self.how_to_get)
-        if not self.root.is_dir():
+        if not self.url and not self.root.is_dir():
             what = {"frames": "frames", "packed": "packed frames", "video": "videos"}[self.storage]
             raise _missing(f"{what} folder", self.root, self.name, self.how_to_fill)
 
@@ -168,14 +172,15 @@ def resolve(
     root_path: Path | str | None = None,
     modality: str = "RGB",
     storage: str | None = None,
+    cache: Cache | None = None,
 ) -> DataSource:
     """Find data set `name` below `root_dataset`: its frames, its flow for the modality Flow, either packed, or videos.
 
     A given `train_list`, `val_list` or `root_path` (the folder of frames or videos) is taken as it stands, in place of
     the layout's; a given `storage` in place of the one that dataset.toml names, `frames` if none. (Flow is not in video
-    files, so that for it a named `video` means `frames`.) Only `category.txt` has to exist here; the rest is checked
-    when it is read. Raises InputError for an unknown name, a missing or faulty
-    category file and a faulty dataset.toml.
+    files, so that for it a named `video` means `frames`.) What is read of packed frames below a URL is kept in `cache`.
+    Only `category.txt` has to exist here; the rest is checked when it is read. Raises InputError for an unknown name, a
+    missing or faulty category file and a faulty dataset.toml.
     """
     if fault := unknown(name, root_dataset):
         raise InputError(fault)
@@ -197,6 +202,10 @@ def resolve(
     kind = of_frames.get(storage, "videos")
     lists = "videos" if storage == "video" else "videofolder"
     mark = entry.split + "_flow" * flow
+    place = hidden(str(root_path or said.get(kind, kind)))
+    url, cache = place if is_url(place) else "", cache or Cache()
+    if url and storage != "packed":
+        raise InputError(f"{url}: of what lies below a URL only packed frames are read: give --storage packed")
     policy = said.get("mirror", entry.mirror)
     mirror, because = default_policy(categories) if policy == "auto" else (policy, "")
     return DataSource(
@@ -207,7 +216,7 @@ def resolve(
         classes=entry.classes,
         train_list=Path(train_list or folder / f"train_{lists}{mark}.txt"),
         val_list=Path(val_list or folder / f"val_{lists}{mark}.txt"),
-        root=Path(root_path or folder / said.get(kind, kind)),
+        root=cache.index(url) if url else Path(root_path or folder / place),
         template=said.get("flow_template" if flow else "template", TEMPLATE),
         first=said.get("flow_first" if flow else "first", 1),
         mirror=mirror,
@@ -216,6 +225,8 @@ def resolve(
         storage=storage,
         how_to_get=how,
         how_to_fill=pack if storage == "packed" else how,
+        url=url,
+        cache=cache,
     )
 
 
@@ -236,10 +247,10 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "frames": (_folder, "a folder, relative to this file's or absolute"),
     "videos": (_folder, "a folder, relative to this file's or absolute"),
     "flow": (_folder, "a folder, relative to this file's or absolute"),
-    "packed": (_folder, "a folder, relative to this file's or absolute"),
+    "packed": (_folder, "a folder, relative to this file's or absolute, or a URL"),
     "flow_template": (lambda v: isinstance(v, str), "what follows flow_x_ in a file's name, as {:05d}.jpg"),
     "flow_first": (_number, "the number of the first flow, as 0 or 1"),
-    "packed_flow": (_folder, "a folder, relative to this file's or absolute"),
+    "packed_flow": (_folder, "a folder, relative to this file's or absolute, or a URL"),
 }
 
 

@@ -30,12 +30,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ops.data.decode import FrameError
+from ops.data.records import shortened
 from ops.errors import InputError, is_limit
 from ops.files import atomic_write
 
 FORMAT = 2  # the first had no checksums, but is read
 INDEX_FILE = "index.json"
 SHARD, SHARD_NAME = "frames-{:05d}.tar", re.compile(r"frames-(\d{5,})\.tar")
+# A template's field has a width of three digits at most: no name is longer than what a file system takes.
+TEMPLATE_FORM = re.compile(r"(?:[^{}]|\{\{|\}\}|\{0?(?::\D{0,4}\d{0,3}\D?)?\}){1,300}")
+LARGEST_HEAD = 64 << 20  # bytes of an index.json; one of a million shards, which are a petabyte, has 60 MB
 ARRAY_NAME = re.compile(r"index-(\d+)-(videos|files|paths)\.npy")
 PART_NAME = re.compile(r"frames-(\d{5,})\.npz")
 MEND = "tools/pack_frames.py --reindex makes it anew from the shards"
@@ -112,12 +116,8 @@ class PackedIndex:
     def __init__(self, root: Path) -> None:
         self.file = root / INDEX_FILE
         try:
-            said = json.loads(self.file.read_text(encoding="utf-8"))
-            if said["format"] not in (1, FORMAT):
-                raise InputError(f"{self.file}: of format {said['format']}, not 1 or {FORMAT}: {MEND}")
+            said = read_head(self.file)
             self.is_checked = said["format"] == FORMAT
-            if "crc" in said or self.is_checked:
-                _compare("its checksum", said.pop("crc"), _checksum_of(said))
             self.packing = Packing(**said["packing"])
             self.shards = [Shard(**shard) for shard in said["shards"]]
             self.number: int = said["number"]
@@ -150,11 +150,11 @@ class PackedIndex:
             if self.damage:
                 raise FrameError(self.damage)
             return None
-        if not self._sound[place]:
-            if not self._is_sound(place):
-                raise FrameError(f"{self.file}: damaged at {path}: {MEND}")
-            self._sound[place] = True
         _, first, _, shard, count, per_frame, *_ = self._videos[place].item()
+        fits = shard < len(self.shards) and 0 < per_frame <= min(2, count) and first + count <= len(self._files)
+        if not fits or not (self._sound[place] or self._is_sound(place)):
+            raise FrameError(f"{self.file}: damaged at {path}: {MEND}")
+        self._sound[place] = True
         return Packed(path, self.shards[shard], per_frame, self._files[first : first + count])
 
     @functools.cached_property
@@ -185,6 +185,39 @@ class PackedIndex:
         row = self._videos[place]
         first, count = int(row["first"]), int(row["files"])
         return int(row["crc"]) == _checksum(self._path(place), row, self._files[first : first + count])
+
+
+def read_head(file: Path) -> dict[str, Any]:
+    """What an index.json says, in the form that it must have.
+
+    Raises InputError for another one, and FileNotFoundError.
+    """
+    try:
+        if file.stat().st_size > LARGEST_HEAD:
+            raise ValueError(f"larger than {LARGEST_HEAD >> 20} MiB")
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if said["format"] not in (1, FORMAT):
+            raise InputError(f"{file}: of format {shortened(str(said['format']))}, not 1 or {FORMAT}: {MEND}")
+        if "crc" in said or said["format"] == FORMAT:
+            _compare("its checksum", said.pop("crc"), _checksum_of(said))
+        packing, shards = Packing(**said["packing"]), [Shard(**shard) for shard in said["shards"]]
+        numbers = [said["number"], said["videos"], said["files"], packing.first, *(shard.bytes for shard in shards)]
+        if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
+            raise ValueError("a number is none")
+        if not all(type(shard.name) is str and SHARD_NAME.fullmatch(shard.name) for shard in shards):
+            raise ValueError("a shard's name is not frames-00000.tar or the like")
+        if packing.kind not in ("frames", "flow") or not is_template(packing.template):
+            raise ValueError(f"packing {shortened(str(packing))}")
+        return dict(said)
+    except (FileNotFoundError, InputError):
+        raise
+    except Exception as error:  # what JSON may hold in other places than it should is of many kinds
+        _refuse(file, error)
+
+
+def is_template(template: Any) -> bool:
+    """Whether it makes short names of numbers, each another one."""
+    return type(template) is str and TEMPLATE_FORM.fullmatch(template) is not None
 
 
 def _refuse(file: Path, error: Exception) -> NoReturn:

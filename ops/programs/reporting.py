@@ -16,6 +16,7 @@ import torch
 from ops.data.catalog import resolve
 from ops.data.fingerprint import MEANINGS
 from ops.data.showing import FRAMES, ShownVideos
+from ops.data.urls import Cache
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.motion import Motion
@@ -79,7 +80,8 @@ def frames_of(args: argparse.Namespace, members: Sequence[Member]) -> tuple[Fram
     flow = any(member.clips for member in members)  # whose list and folder are not those of pictures
     given, root = (None, None) if flow else (chosen(args.test_list, 0), args.root_path)
     try:
-        data = resolve(args.dataset, args.root_dataset, None, given, root, "RGB", args.storage)
+        cache = Cache(args.cache_dir, args.cache_gb)
+        data = resolve(args.dataset, args.root_dataset, None, given, root, "RGB", args.storage, cache)
         return ShownVideos.of_list(data, args.decoder, args.reverse_time), which
     except InputError as error:
         return partial(_none, error), which

@@ -22,6 +22,7 @@ from ops.data.loader import readable, video_loader
 from ops.data.opposites import reversed_labels
 from ops.data.records import UNLABELLED, Records
 from ops.data.storages import Storage, listed, open_storage
+from ops.data.urls import Cache
 from ops.data.videofile import video_names
 from ops.errors import InputError
 from ops.evaluation import coverage, motion
@@ -165,7 +166,8 @@ def videos_of(
 ) -> tuple[DataSource, Storage, Records]:
     """What the network number `index` is tested on."""
     given, storage_name = chosen(args.test_list, index), storage_of(args, modality)
-    data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_name)
+    cache = Cache(args.cache_dir, args.cache_gb)
+    data = resolve(args.dataset, args.root_dataset, None, given, args.root_path, modality, storage_name, cache)
     storage = open_storage(data, args.decoder)
     with context.main_first():  # which may look through all videos, and keep what it finds
         records = listed(data, storage, data.val_list, unlabelled_too=True)

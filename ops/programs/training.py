@@ -12,6 +12,7 @@ from torch import nn
 from ops.data.catalog import DataSource, resolve
 from ops.data.clips import VideoClips
 from ops.data.loader import Loader, readable
+from ops.data.urls import Cache
 from ops.errors import InputError, Stopped, explained
 from ops.model.tsn import TSN
 from ops.programs.preparing import Run, Start, build, prepare, validation_is_due, validation_loader
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace, default_name: str) -> None:
         if not (args.evaluate or args.overwrite):
             context.by_main(lambda: folders.refuse_to_overwrite(resumed))
         lists = (args.train_list, args.val_list)
-        data = resolve(args.dataset, args.root_dataset, *lists, args.root_path, args.modality, args.storage)
+        where, cache = (args.root_path, args.modality, args.storage), Cache(args.cache_dir, args.cache_gb)
+        data = resolve(args.dataset, args.root_dataset, *lists, *where, cache)
         network, start = build(args, data, resumed)
         network.to(context.device)
         logger.info("%s", network.describe())

@@ -52,7 +52,7 @@ TO_USE = ("network", "categories", "dataset", "input_size", "data", "epoch", "ca
 # Options that say where a run's things lay and how it was started, and nothing of what it learned.
 OF_THE_PLACE = (
     *("root_dataset", "root_path", "root_log", "root_model", "train_list", "val_list", "store_name", "suffix"),
-    *("overwrite", "resume", "start_epoch", "evaluate", "print_freq", "workers", "gpus"),
+    *("overwrite", "resume", "start_epoch", "evaluate", "print_freq", "workers", "gpus", "cache_dir", "cache_gb"),
 )
 
 

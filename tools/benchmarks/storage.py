@@ -33,6 +33,7 @@ from ops.data.storages.packed import PackedFrames
 from ops.errors import InputError
 from tools import pack_frames
 from tools.benchmarks.findings import Findings, Row, in_turns, row
+from tools.shard_sources import Folders
 
 NAME = "small_frames"
 FRAMES = 8  # read of a video
@@ -189,7 +190,8 @@ def calls(root: Path, videos: int) -> list[Row]:
 def marked(root: str, videos: int) -> None:
     """Reads the bytes of so many videos from folders, then from shards, with marks among the calls to the system."""
     folders, packed = storages(Path(root))
-    records = pack_frames.wanted(resolve(NAME, root, storage="frames"), folders)[:videos]
+    data = resolve(NAME, root, storage="frames")
+    records = pack_frames.wanted(data, Folders(data))[:videos]
     for name, read in (("folders", folders.pictures), ("shards", packed.pictures)):
         Path(MARK + name).exists()
         each(read, records)

@@ -12,6 +12,7 @@ import torch
 from ops.data.catalog import DataSource
 from ops.data.decode import FrameError, Pictures, say_if_slow
 from ops.data.records import Records, VideoRecord
+from ops.data.remote import RemoteFolder
 from ops.data.storages.checked import Checked, ContentSample
 from ops.data.storages.frames import FrameFolders
 from ops.data.storages.packed import PackedFrames
@@ -53,7 +54,9 @@ class OfPictures(Storage, Protocol):
 
 STORAGES: dict[str, Callable[[DataSource, str], Storage]] = {
     "frames": lambda data, _decoder: FrameFolders(data.root, data.template, data.modality, data.first),
-    "packed": lambda data, _decoder: PackedFrames(data.root, data.modality),
+    "packed": lambda data, _decoder: PackedFrames(
+        data.root, data.modality, RemoteFolder(data.url, data.cache) if data.url else None
+    ),
     "video": lambda data, decoder: VideoFiles(data.root, decoder),
 }
 

@@ -13,8 +13,9 @@ import torch
 
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images
 from ops.data.modalities import MODALITIES, picture_names
-from ops.data.packed_index import Packed, PackedIndex, Shard
+from ops.data.packed_index import INDEX_FILE, MEND, Packed, PackedIndex, Shard, array_files, read_head
 from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
+from ops.data.remote import RemoteFolder
 from ops.data.storages.checked import READ, Checked, ContentSample
 from ops.errors import InputError, is_limit
 
@@ -23,20 +24,25 @@ logger = logging.getLogger(__name__)
 OPEN_SHARDS = 128  # at most, as a process may have some 1,000 files open
 GAP = 1 << 14  # bytes between two frames that are rather read than left out, by one call for both
 CHECKED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
+SETTINGS_FILES = ("extraction.json", "flow.json")  # beside the index, for the fingerprint
 VERIFY = "tools/pack_frames.py --verify says what is wrong"
 
 
 class PackedFrames:
-    """The shards and their index in the folder `root`. Every frame that is read is compared with its checksum."""
+    """The shards and their index in the folder `root`, or below a URL, `remote`, of which `root` keeps the index.
 
-    def __init__(self, root: Path, modality: str = "RGB") -> None:
+    Every frame that is read is compared with its checksum.
+    """
+
+    def __init__(self, root: Path, modality: str = "RGB", remote: RemoteFolder | None = None) -> None:
         self.root = root
         self.modality = modality
+        self.remote = remote
         self._open: OrderedDict[str, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process opens index and shards itself."""
-        return {"root": self.root, "modality": self.modality, "_open": OrderedDict()}
+        return {"root": self.root, "modality": self.modality, "remote": self.remote, "_open": OrderedDict()}
 
     def __del__(self) -> None:
         for descriptor in self._open.values():
@@ -45,6 +51,8 @@ class PackedFrames:
     @cached_property
     def index(self) -> PackedIndex:
         """Mapped when first needed. Raises InputError if it is missing, or of something else."""
+        if self.remote:
+            self.remote.fetch([INDEX_FILE], _arrays_of, SETTINGS_FILES)
         index = PackedIndex(self.root)
         if (index.packing.kind == "flow") != (self.modality == "Flow"):
             raise InputError(f"{self.root}: holds {index.packing.kind}, which is not for the modality {self.modality}")
@@ -73,7 +81,7 @@ class PackedFrames:
         n = record.num_frames
         try:
             video = self._find(record)
-            self._descriptor(video.shard)
+            self._refuse_other_size(video.shard)
             if n > video.num_frames:
                 raise MissingFrameError(self._short(video, n))
             for start in range(1, n + 1, CHECKED_AT_ONCE) if decode else ():
@@ -81,7 +89,7 @@ class PackedFrames:
         except FrameError as error:
             return Checked(n, str(error))
         more = video.num_frames > n
-        return Checked(n, remark=f"{self.root / video.shard.name} holds more than the {n} frames of the list" * more)
+        return Checked(n, remark=f"{self._called(video.shard)} holds more than the {n} frames of the list" * more)
 
     def content_samples(self, record: VideoRecord) -> Iterator[ContentSample]:
         """The first, the middle and the last frame, as of folders of frames."""
@@ -102,11 +110,11 @@ class PackedFrames:
         """What errors call the files of these frames, in the order of `_fetch`."""
         packing = self.index.packing
         names = picture_names(packing.template, numbers, video.per_frame == 2, packing.first)
-        return [f"{self.root / video.shard.name}: {video.path}/{name}" for name in names]
+        return [f"{self._called(video.shard)}: {video.path}/{name}" for name in names]
 
     def _short(self, video: Packed, number: int) -> str:
         return (
-            f"{video.path} has {video.num_frames} frames in {self.root / video.shard.name}, and no frame {number}; if "
+            f"{video.path} has {video.num_frames} frames in {self._called(video.shard)}, and no frame {number}; if "
             f"the list is right, remove the shard and pack again"
         )
 
@@ -116,16 +124,21 @@ class PackedFrames:
         # The k-th file of a frame is in row (number - 1) · per_frame + k.
         places = [(number - 1) * video.per_frame + k for number in numbers for k in range(video.per_frame)]
         rows = video.files[places].tolist()
-        found = list(self._read_rows(video, rows))
-        for place, ((_, size, crc), data) in enumerate(zip(rows, found, strict=True)):
-            if len(data) != size or zlib.crc32(data) != crc:
-                name = self._names(video, [numbers[place // video.per_frame]])[place % video.per_frame]
-                raise FrameError(f"{name}: its bytes are not those that were packed; {VERIFY}")
+        ends = [0, *(start + size for start, size, _ in rows)]
+        if ends[-1] > video.shard.bytes or any(row[0] < end for row, end in zip(rows, ends, strict=False)):
+            raise FrameError(f"{self.index.file}: damaged at {video.path}: {MEND}")
+        found = self._read_rows(video, rows)
+        if self.remote and _other(rows, found) is not None:  # what is kept of it may be damaged, or of an older version
+            self.remote.forget(video.shard.name, rows[0][0], ends[-1])
+            found = self._read_rows(video, rows)
+        if (place := _other(rows, found)) is not None:
+            name = self._names(video, [numbers[place // video.per_frame]])[place % video.per_frame]
+            raise FrameError(f"{name}: its bytes are not those that were packed; {VERIFY}")
         return [data for k in range(video.per_frame) for data in found[k :: video.per_frame]]
 
-    def _read_rows(self, video: Packed, rows: Sequence[tuple[int, int, int]]) -> Iterator[bytes]:
+    def _read_rows(self, video: Packed, rows: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """The data of rows that rise; those that lie near each other by one call."""
-        descriptor = self._descriptor(video.shard)
+        self._refuse_other_size(video.shard)
         groups: list[list[tuple[int, int]]] = []
         end = 0
         for start, size, _ in rows:
@@ -133,14 +146,31 @@ class PackedFrames:
                 groups.append([])
             end = start + size
             groups[-1].append((start, end))
+        found = []
         for group in groups:
             begin, end = group[0][0], group[-1][1]
-            try:
-                data = os.pread(descriptor, end - begin, begin)
-            except OSError as error:
-                shard = self.root / video.shard.name
-                raise FrameError(f"{shard}: {video.path} cannot be read ({error.strerror})") from error
-            yield from (data[start - begin : end - begin] for start, end in group)
+            data = self._read(video, begin, end)
+            found += [data[start - begin : end - begin] for start, end in group]
+        return found
+
+    def _read(self, video: Packed, begin: int, end: int) -> bytes:
+        """These bytes of a video's shard."""
+        if self.remote:
+            return self.remote.read(video.shard.name, begin, end)
+        try:
+            return os.pread(self._descriptor(video.shard), end - begin, begin)
+        except OSError as error:
+            raise FrameError(f"{self._called(video.shard)}: {video.path} cannot be read ({error.strerror})") from error
+
+    def _refuse_other_size(self, shard: Shard) -> None:
+        """Raises FrameError for a shard that is not there, or not as long as it was."""
+        if not self.remote:
+            self._descriptor(shard)
+        elif (size := self.remote.size(shard.name)) != shard.bytes:
+            raise FrameError(f"{self._called(shard)}: has {size} bytes instead of {shard.bytes}; {VERIFY}")
+
+    def _called(self, shard: Shard) -> str:
+        return self.remote.called(shard.name) if self.remote else str(self.root / shard.name)
 
     def _descriptor(self, shard: Shard) -> int:
         """The open shard. Positions are given with each read, so that processes may share it after a fork."""
@@ -159,3 +189,14 @@ class PackedFrames:
         if len(self._open) > OPEN_SHARDS:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
+
+
+def _other(rows: Sequence[tuple[int, int, int]], found: Sequence[bytes]) -> int | None:
+    """The first of the rows whose bytes are not those that were packed."""
+    pairs = enumerate(zip(rows, found, strict=True))
+    return next((n for n, ((_, size, crc), data) in pairs if len(data) != size or zlib.crc32(data) != crc), None)
+
+
+def _arrays_of(root: Path) -> list[str]:
+    """The names of the arrays that the index in a folder speaks of."""
+    return [file.name for file in array_files(root, read_head(root / INDEX_FILE)["number"])]

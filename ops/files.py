@@ -61,6 +61,29 @@ def atomic_write(path: Path, check: Callable[[Path], object] = lambda _: None) -
             temporary.unlink()
 
 
+def open_regular(path: str | Path) -> IO[bytes]:
+    """Opens a file to be read, without waiting. Raises OSError, also for a named pipe, a device or a folder."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "a named pipe or a device, not a file", str(path))
+        return open(descriptor, "rb", buffering=0)  # noqa: PTH123 (a Path can't take a descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """A file's content. Raises OSError as `open_regular` does, and where it has more than `most` bytes."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes allowed", str(path))
+        return file.read()
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file, so that there is either the old one or the whole new one."""
     with atomic_write(path) as file:

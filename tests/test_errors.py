@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from ops.data import decode
 from ops.data.decode import FrameError, decode_group
 from ops.errors import InputError, environment_fault, explained, reported
 from ops.running.checkpoint import read_checkpoint
@@ -113,12 +114,12 @@ def test_a_video_is_not_to_blame_for_the_limits_of_the_process(
 ) -> None:
     """Or else --bad_frames skip would leave out one after the other."""
 
-    def refuse(path: Path, *_: object, **__: object) -> None:
+    def refuse(path: Path, *_: object) -> None:
         raise of_system(number, str(path))
 
     with pytest.raises(FrameError, match="no such file"):
         decode_group([tmp_path / "1.jpg"])
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(decode, "read_regular", refuse)
     with pytest.raises(OSError, match=os.strerror(number)):
         decode_group([tmp_path / "1.jpg"])
 

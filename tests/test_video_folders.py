@@ -12,7 +12,7 @@ from made_videos import write_video
 
 from ops.data.passed_over import PassedOver
 from ops.data.records import read_categories
-from ops.data.videofile import CONTAINER_OPTIONS, EXTENSIONS, frames
+from ops.data.videofile import CONTAINERS, EXTENSIONS, frames
 from ops.errors import InputError
 from tools import prepare_videos, vid2img
 from tools.video_folders import find_videos, sort_into_classes
@@ -153,4 +153,4 @@ def test_less_usual_endings_are_videos_too(tmp_path: Path, ending: str) -> None:
 
 def test_an_ending_stands_for_a_container_that_is_opened() -> None:
     assert not EXTENSIONS & {".gif", ".webp", ".mxf", ".rm", ".ivf"}
-    assert "gif" not in CONTAINER_OPTIONS["format_whitelist"]
+    assert "gif" not in CONTAINERS

@@ -361,7 +361,7 @@ def vast(folder: Path) -> Path:
     [
         (truncated, "early, after|incomplete packet|Input/output|nvalid data"),
         (cut_mp4, "early, after|incomplete packet|Invalid data"),
-        (text_file, "Invalid data"),
+        (text_file, "Invalid data|Invalid argument"),
         (playlist, "Invalid data|Invalid argument"),
         (concatenation, "Invalid data|Invalid argument"),
         (lambda d: write_sound(d / "v.mp4"), "no video stream"),

@@ -28,6 +28,7 @@ Where one has further splits, split 2 is a data set `<name>_split2` in the same 
 folder with a `category.txt` a data set.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -36,8 +37,11 @@ from pathlib import Path
 from typing import Any
 
 from ops import names
+from ops.data.bounds import MAX_FRAMES
+from ops.data.frame_names import numbers_frames
 from ops.data.opposites import MirrorPolicy, default_policy
 from ops.data.records import read_categories
+from ops.data.textfile import read_text
 from ops.data.urls import Cache, hidden, is_url
 from ops.errors import InputError, did_you_mean
 
@@ -48,6 +52,7 @@ else:
 
 WHERE_ROOT = "--root_dataset or the environment variable FEXNET_DATASETS says where data sets live"
 DESCRIPTION = "dataset.toml"
+MOST_BYTES = 1 << 20  # of it
 NAME = re.compile(r"\w[\w.-]*")  # a folder's name, and a part of others
 TEMPLATE = "{:05d}.jpg"  # a frame's file name from its number
 
@@ -231,24 +236,24 @@ def resolve(
 
 
 def _folder(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+    return isinstance(value, str) and bool(value) and "\0" not in value
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_FRAMES
 
 
 # The keys of dataset.toml and what each may be. Tables are notes on how the data were made.
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mirror": (lambda v: v in ("none", "plain", "swap", "auto"), "none, plain, swap or auto"),
     "storage": (lambda v: v in names.STORAGES, " or ".join(names.STORAGES)),
-    "template": (lambda v: isinstance(v, str), "a frame's file name, as {:05d}.jpg"),
+    "template": (numbers_frames, "a frame's file name, as {:05d}.jpg"),
     "first": (_number, "the number of the first frame, as 0 or 1"),
     "frames": (_folder, "a folder, relative to this file's or absolute"),
     "videos": (_folder, "a folder, relative to this file's or absolute"),
     "flow": (_folder, "a folder, relative to this file's or absolute"),
     "packed": (_folder, "a folder, relative to this file's or absolute, or a URL"),
-    "flow_template": (lambda v: isinstance(v, str), "what follows flow_x_ in a file's name, as {:05d}.jpg"),
+    "flow_template": (numbers_frames, "what follows flow_x_ in a file's name, as {:05d}.jpg"),
     "flow_first": (_number, "the number of the first flow, as 0 or 1"),
     "packed_flow": (_folder, "a folder, relative to this file's or absolute, or a URL"),
 }
@@ -257,10 +262,10 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def read_description(file: Path) -> dict[str, Any]:
     """What a dataset.toml says; nothing if there is none. Raises one InputError with every fault in it."""
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
+        said = tomllib.loads(read_text(file, "description", MOST_BYTES)) if os.path.lexists(file) else {}
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as TOML: {error}") from error
     faults = []
     for key, value in said.items():

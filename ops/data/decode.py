@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from ops.data.videofile import MAX_PIXELS
+from ops.data.bounds import MAX_HELD, MAX_SCANNED, MAX_SCANS, size_fault
 from ops.errors import InputError, is_limit
+from ops.files import read_regular
 
 try:
     import simplejpeg
@@ -21,6 +22,9 @@ except ImportError:  # no wheel for this platform: Pillow decodes everything, to
 
 logger = logging.getLogger(__name__)
 
+# Those of the endings that frames may have. PostScript, for which Pillow starts Ghostscript, is not among them.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+START_OF_JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
 PLAIN_JPEG = ("YCbCr", "Gray", "RGB")  # not CMYK, which as a rule is stored inverted
 
 
@@ -50,13 +54,16 @@ def decode_images(pictures: Pictures) -> torch.Tensor:
     """Decode a video's image files: uint8 `(L, 3, H, W)`, or `(L, 1, H, W)` if `grey`, in channels-last memory.
 
     RGB; grey is repeated, alpha dropped, EXIF rotation ignored. With `grey`, the luminance of a colour picture, a grey
-    one's own values. Raises FrameError, by its name, for one that cannot be decoded or has another size than the first.
+    one's own values. Raises FrameError, by its name, for one that cannot be decoded, has another size than the first,
+    or is beyond the bounds (`ops.data.bounds`), and where all of them together are.
     """
     names, files, grey = pictures.names, pictures.files, pictures.grey
     group = None
     for number, (name, data) in enumerate(zip(names, files, strict=True)):
         height, width, picture = _looked_at(name, data, grey)
         if group is None:
+            if fault := size_fault(width, height, len(files), 1 if grey else 3):
+                raise FrameError(f"{name}: {fault}")
             group = np.empty((len(files), height, width, 1 if grey else 3), np.uint8)
         if group.shape[1:3] != (height, width):
             raise FrameError(
@@ -72,15 +79,19 @@ def decode_images(pictures: Pictures) -> torch.Tensor:
 
 
 def read_files(paths: Sequence[Path], grey: bool = False) -> Pictures:
-    """The files of one video's frames. Raises as `read_file` does."""
-    return Pictures(paths, [read_file(path) for path in paths], grey)
+    """The files of one video's frames. Raises as `read_file` does, and where they are too much together."""
+    files: list[bytes] = []
+    left = MAX_HELD
+    for path in paths:
+        files.append(read_file(path, left))
+        left -= len(files[-1])
+    return Pictures(paths, files, grey)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, most: int = MAX_HELD) -> bytes:
     """A frame file's content. Raises MissingFrameError, FrameError if it cannot be read, or OSError at a limit."""
     try:
-        with path.open("rb", buffering=0) as file:
-            return file.read()
+        return read_regular(path, most)
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFrameError(f"{path}: no such file") from None
     except OSError as error:
@@ -111,7 +122,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 def _looked_at(name: str | Path, data: bytes, grey: bool) -> tuple[int, int, np.ndarray | None]:
     """Height and width, and the picture too if it is not a JPEG for the fast decoder."""
     if simplejpeg is not None and (size := jpeg_size(data)):
-        _refuse_bomb(name, *size)
+        _refuse_bomb(name, data, *size)
         return *size, None
     picture = _decode_any(name, data, grey)
     return *picture.shape[:2], picture
@@ -125,9 +136,22 @@ def _decode_jpeg(name: str | Path, data: bytes, into: np.ndarray) -> None:
         raise FrameError(f"{name}: damaged JPEG ({error})") from error
 
 
-def _refuse_bomb(name: str | Path, height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise FrameError(f"{name}: claims {width} × {height} pixels, more than the {MAX_PIXELS:,} allowed")
+def jpeg_fault(data: bytes, height: int, width: int) -> str:
+    """What is beyond the bounds in a JPEG; empty if nothing is.
+
+    Each scan of a progressive one goes over the whole picture, however few bytes it has. The mark of its beginning
+    stands nowhere else, but for a preview inside.
+    """
+    scans = data.count(START_OF_SCAN)
+    if scans > MAX_SCANS or scans * height * width > MAX_SCANNED:
+        return f"{scans} scans of {width} × {height} pixels, as no encoder makes them: it would take too long"
+    return size_fault(width, height)
+
+
+def _refuse_bomb(name: str | Path, data: bytes, height: int, width: int) -> None:
+    fault = jpeg_fault(data, height, width) if data.startswith(START_OF_JPEG) else size_fault(width, height)
+    if fault:
+        raise FrameError(f"{name}: {fault}")
 
 
 def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
@@ -135,8 +159,8 @@ def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
     if not data:
         raise FrameError(f"{name}: the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            _refuse_bomb(name, opened.height, opened.width)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _refuse_bomb(name, data, opened.height, opened.width)
             if grey and opened.format == "JPEG":
                 opened.draft("L", opened.size)  # the luminance as it is stored, as the fast decoder gives it
             image = _to_rgb(opened)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from ops.data.modalities import FLOW_PREFIXES
 
 ENDING = r"\.(?:jpe?g|png|bmp|webp|tiff?|ppm|pgm)"
+FIELD = r"\{0?(?::0?\d{0,2}d?)?\}"  # a whole number, of a width that a name may have: no attribute, no index
+TEMPLATE = re.compile(rf"((?:[^/{{}}\0]|\{{\{{|\}}\}})*){FIELD}((?:[^/{{}}\0]|\{{\{{|\}}\}})*)")
 NUMBERED = re.compile(rf"(.*?)(\d+)(\D*{ENDING})", re.IGNORECASE)
-FRAME_NAME = re.compile(rf"(?!\.)[^/{{}}]*\{{0?(?::0?\d*d)?\}}[^/{{}}]*{ENDING}", re.IGNORECASE)  # made by a template
+FRAME_NAME = re.compile(rf"(?!\.)[^/{{}}]*{FIELD}[^/{{}}]*{ENDING}", re.IGNORECASE)  # made by a template
+LONGEST = 256  # letters: no file system has longer names
 SHOWN = 3  # missing frames, or files of other kinds, that are named
 
 
@@ -42,6 +45,22 @@ class Series:
         if start != first and (start in (0, 1) or len(self.numbers) == end - start + 1):  # else the first are missing
             said["first"] = start
         return said
+
+
+def numbers_frames(template: object) -> bool:
+    """Whether it is a file's name with one number in it, as '{:05d}.jpg', and nothing else that `format` knows."""
+    return isinstance(template, str) and TEMPLATE.fullmatch(template) is not None
+
+
+def numbers_of(files: Iterable[str], template: str) -> Iterator[int]:
+    """The numbers that make these names, of those that a number makes."""
+    match = TEMPLATE.fullmatch(template)
+    assert match, template
+    before, after = (part.replace("{{", "{").replace("}}", "}") for part in match.groups())
+    for file in files:
+        digits = file[len(before) : len(file) - len(after)]
+        if len(digits) < LONGEST and digits.strip().isdecimal() and template.format(int(digits)) == file:
+            yield int(digits)
 
 
 def longest_series(files: Iterable[str], flow: bool = False) -> Series | None:

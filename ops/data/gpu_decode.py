@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ops.data.decode import Pictures, decode_images, jpeg_size
+from ops.data.bounds import size_fault
+from ops.data.decode import Pictures, decode_images, jpeg_fault, jpeg_size
 from ops.data.storages import OfPictures, Storage
-from ops.data.videofile import MAX_PIXELS
 from ops.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -67,10 +67,12 @@ def chosen_device(name: str, device: torch.device, storage: Storage) -> torch.de
 
 
 def _is_plain(pictures: Pictures) -> bool:
-    """Whether all are whole JPEG files of one allowed size: nvJPEG would fill up a file that ends early."""
+    """Whether all are whole JPEG files of one size, within the bounds: nvJPEG would fill up a file that ends early."""
     sizes = {jpeg_size(data) if data.endswith(END_OF_JPEG) else None for data in pictures.files}
     size = sizes.pop()
-    return not sizes and size is not None and size[0] * size[1] <= MAX_PIXELS
+    if sizes or size is None or size_fault(size[1], size[0], len(pictures.files)):
+        return False
+    return not any(jpeg_fault(data, *size) for data in pictures.files)
 
 
 def _by_nvjpeg(pictures: Pictures, device: torch.device) -> torch.Tensor:

@@ -9,12 +9,13 @@ from typing import overload
 
 import numpy as np
 
+from ops.data.bounds import MAX_FRAMES
 from ops.data.paths import marks
 from ops.data.textfile import read_text, read_utf8
 from ops.errors import InputError
 
 LISTED_FAULTS = 1000  # more faults than this are counted, not shown
-MOST_FRAMES = 10**9 - 1
+MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
 SEVERAL_LABELS = "several labels on its line? A video has one here"
 UNLABELLED = -1  # the label of a video whose class is not known
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -112,7 +113,7 @@ def read_categories(path: Path) -> list[str]:
 
     They are in the normal form NFC, whatever it is in the file: "é" is one letter or two, and one class.
 
-    Raises InputError if there is no name, if a line between names is blank (it would shift every later label)
+    Raises InputError if there is no name, or too many, if a line between names is blank (it would shift every later label)
     or if a name stands twice.
     """
     text = unicodedata.normalize("NFC", read_text(path, "category file"))
@@ -121,12 +122,14 @@ def read_categories(path: Path) -> list[str]:
         names.pop()
     if not names:
         raise InputError(f"{path} holds no class name; expected one a line.")
+    if len(names) > MOST_CLASSES:
+        raise InputError(f"{path} has {len(names):,} lines, expected a class name a line, {MOST_CLASSES:,} at most.")
     first_seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name:
             raise InputError(f"{path}:{number}: blank line between class names; remove it.")
         if name in first_seen:
-            raise InputError(f"{path}:{number}: class name {name!r} stands on line {first_seen[name]} already.")
+            raise InputError(f"{path}:{number}: class name {shortened(name)!r} stands on line {first_seen[name]} already.")
         first_seen[name] = number
     return names
 
@@ -182,7 +185,7 @@ def _scan(text: bytes, numbers: int, num_classes: int) -> _Lines:
     first, last = data[starts], data[path_ends - 1]
     plain &= (first > SPACE) & (first <= TILDE) & (first != HASH) & (last > SPACE) & (last <= TILDE)
     label, num_frames = values[0], values[-1] if numbers == 2 else np.zeros_like(values[0])
-    plain &= (label < num_classes) & ((num_frames >= 1) | (numbers == 1))
+    plain &= (label < num_classes) & ((num_frames >= 1) & (num_frames <= MAX_FRAMES) | (numbers == 1))
     return _Lines(starts, np.where(plain, path_ends, ends), num_frames, label, plain)
 
 
@@ -214,8 +217,8 @@ def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> V
     path, values = fields[0], [int(value[:20]) for value in fields[1:]]  # Python refuses to read thousands of digits
     if numbers == 2 and values[0] < 1:
         return f"a video of no frames; {SEVERAL_LABELS}" if shorter_paths(path) else "a video of no frames"
-    if numbers == 2 and values[0] > MOST_FRAMES:
-        return f"a video of more than {MOST_FRAMES} frames"
+    if numbers == 2 and values[0] > MAX_FRAMES:
+        return f"a video of more than {MAX_FRAMES:,} frames"
     label = values[-1]
     if not 0 <= label < num_classes and not (unlabelled_too and label == UNLABELLED):
         return f"label {label} outside 0..{num_classes - 1}"

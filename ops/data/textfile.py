@@ -5,20 +5,23 @@ import re
 from pathlib import Path
 
 from ops.errors import InputError
+from ops.files import read_regular
+
+MOST_BYTES = 512 << 20  # a list of five million videos
 
 
-def read_text(path: Path, what: str) -> str:
+def read_text(path: Path, what: str, most: int = MOST_BYTES) -> str:
     """A UTF-8 file, with or without a byte-order mark; its lines end in `\n` here, whatever they end in there.
 
     Raises InputError where it cannot be read, or is no such text.
     """
-    return read_utf8(path, what).decode()
+    return read_utf8(path, what, most).decode()
 
 
-def read_utf8(path: Path, what: str) -> bytes:
+def read_utf8(path: Path, what: str, most: int = MOST_BYTES) -> bytes:
     """The same, not decoded."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, most)
     except FileNotFoundError:
         raise InputError(f"The {what} {path} does not exist.") from None
     except OSError as error:

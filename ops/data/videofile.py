@@ -9,7 +9,7 @@ opened, nothing but the file itself is read, and a frame larger than MAX_PIXELS 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise, tee, zip_longest
@@ -20,18 +20,21 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from ops.data.bounds import MAX_FRAMES, MAX_PIXELS, size_fault
+from ops.data.claims import claims_fault, is_boxes
 from ops.data.containers import cut_off
 from ops.data.upright import Size, Upright
+from ops.files import open_regular
 
 EXTENSIONS = frozenset(
     ".264 .265 .3g2 .3gp .asf .avi .divx .f4v .flv .h264 .h265 .hevc .m1v .m2p .m2t .m2ts .m2v .m4v .mj2 .mk3d .mkv"
     " .mod .mov .mp4 .mpe .mpeg .mpg .mpv .mqv .mts .ogm .ogv .qt .tod .tp .trp .ts .vob .vro .webm .wm .wmv"
     " .xvid".split()
 )
-MAX_PIXELS = 64_000_000  # 8000 × 8000: no video frame is larger, and a forged header must not take all memory
 # FFmpeg's names of the containers that the extensions stand for. Playlists, which name other files, are not among them.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,ogg,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
-CONTAINER_OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+OTHER_CONTAINERS = "matroska,webm,avi,flv,live_flv,asf,ogg,mpeg,mpegts,mpegvideo,h264,hevc,m4v"
+CONTAINERS = f"mov,mp4,m4a,3gp,3g2,mj2,{OTHER_CONTAINERS}"
+BOUNDED = {"max_pixels": str(MAX_PIXELS)}  # also of frames larger than the header says, and while FFmpeg probes
 # Where a packet's time is its frame's time, so that the frames can be numbered without decoding them.
 TIMED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg"}
@@ -99,22 +102,28 @@ class FrameTable:
 
 @contextmanager
 def opened(video: Path) -> Iterator[tuple[Any, Any]]:
-    """The open container and its video stream, decoding on one thread. Raises DamageError."""
+    """The open container and its video stream, decoding on one thread. Raises DamageError, or OSError."""
+    with open_regular(video) as content:  # FFmpeg would wait for what comes through a pipe
+        of_boxes = is_boxes(content.read(8))
+        if of_boxes and (fault := claims_fault(content)):
+            raise DamageError(fault)
+    containers = CONTAINERS if of_boxes else OTHER_CONTAINERS  # so that nothing unlooked at is taken for an MP4
     try:
         # An absolute path, because "a:b.mp4" would be taken for a protocol; tags may be in any encoding.
         with av.open(
-            str(video.absolute()), metadata_errors="replace", container_options=CONTAINER_OPTIONS
+            str(video.absolute()),
+            metadata_errors="replace",
+            container_options={"format_whitelist": containers, "protocol_whitelist": "file"},
+            options=BOUNDED,
         ) as container:
             stream = _chosen(container.streams.video)
             context = stream.codec_context
             if context is None:
                 raise DamageError("no decoder for its video stream")
-            if context.width * context.height > MAX_PIXELS:
-                raise DamageError(
-                    f"claims {context.width} × {context.height} pixels, more than the {MAX_PIXELS:,} allowed"
-                )
+            if fault := size_fault(context.width, context.height):
+                raise DamageError(fault)
             context.thread_count = 1  # videos are worked on in parallel, not frames
-            context.options = {"max_pixels": str(MAX_PIXELS)}  # also of frames that are larger than the header says
+            context.options = BOUNDED
             yield container, stream
     except av.error.FFmpegError as fault:
         if isinstance(fault, OSError):  # the disk's or the network's fault, not damage
@@ -214,6 +223,8 @@ def read(video: Path, table: FrameTable, numbers: Sequence[int]) -> list[np.ndar
     with opened(video) as (container, stream):
         if not len(table.keys):
             return _counted(container, stream, numbers)
+        if fault := size_fault(*table.size, len(numbers)):
+            raise DamageError(fault)
         wanted, all_times = np.asarray(numbers) - 1, table.times()
         keys = table.keys[np.searchsorted(table.keys, wanted, side="right") - 1]  # the last before each
         upright, found = Upright(table.size), list[np.ndarray]()
@@ -264,13 +275,22 @@ def _packets(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
     Where captures are joined in MPEG-TS, the counters that tell of losses begin anew, and a packet of the first one's
     last two seems to lack a part. That is no loss: the time leaps there, to a key frame.
     """
+    demuxed = _bounded(container.demux(stream))
     if container.format.name != "mpegts":
-        yield from ((packet, packet.is_corrupt) for packet in container.demux(stream))
+        yield from ((packet, packet.is_corrupt) for packet in demuxed)
         return
-    now, second, third = tee(container.demux(stream), 3)
+    now, second, third = tee(demuxed, 3)
     for packet, *next_two in zip_longest(now, islice(second, 1, None), islice(third, 2, None)):
         joined = any(_leaps(a, b) for a, b in pairwise([packet, *next_two]))
         yield packet, packet.is_corrupt and not joined
+
+
+def _bounded(packets: Iterable[Any]) -> Iterator[Any]:
+    """Raises DamageError where they do not end."""
+    for number, packet in enumerate(packets):
+        if number > MAX_FRAMES:
+            raise DamageError(f"more than {MAX_FRAMES:,} packets")
+        yield packet
 
 
 def _leaps(packet: Any, following: Any) -> bool:
@@ -286,7 +306,10 @@ def _counted(container: Any, stream: Any, numbers: Sequence[int]) -> list[np.nda
     for number, frame in enumerate(container.decode(stream), start=1):
         if frame.is_corrupt:
             raise DamageError(f"corrupt frame {number}")
-        upright = upright or Upright((frame.width, frame.height))
+        if not upright:
+            upright = Upright((frame.width, frame.height))
+            if fault := size_fault(frame.width, frame.height, len(left)):
+                raise DamageError(fault)
         if number in left:
             found.append(upright(frame))
         if len(found) == len(left):

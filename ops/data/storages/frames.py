@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import torch
 
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images, read_files
-from ops.data.frame_names import few, longest_series
-from ops.data.modalities import MODALITIES, picture_names
+from ops.data.frame_names import few, longest_series, numbers_frames, numbers_of
+from ops.data.modalities import FLOW_PREFIXES, MODALITIES, picture_names
 from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
 from ops.data.storages.checked import Checked, ContentSample, content_sample
 from ops.errors import InputError
@@ -21,7 +22,7 @@ class FrameFolders:
     """Folders of frames below `root`; `template` makes a file's name of a number, as '{:05d}.jpg', from `first` on."""
 
     def __init__(self, root: Path, template: str = "{:05d}.jpg", modality: str = "RGB", first: int = 1) -> None:
-        if not _numbers_frames(template):
+        if not numbers_frames(template):
             raise InputError(
                 f"frame template {template!r} gives no name to a frame's number; expected e.g. '{{:05d}}.jpg'"
             )
@@ -65,9 +66,7 @@ class FrameFolders:
         except OSError as error:
             instead = self._instead(record.path) if isinstance(error, FileNotFoundError) else ""
             return Checked(0, f"its folder {folder} cannot be read ({error.strerror}){instead}")
-        wanted = self._names(range(1, n + 1), files)
-        if missing := [name for names in wanted for name in names if name not in files]:
-            lacking = f"{len(missing)} of its {n} frames are missing, first {folder / missing[0]}"
+        if lacking := self._lacking(n, files, folder):
             return Checked(n, f"{lacking}; the folder holds {self._in_there(files)}")
         others = [n + 1] if self.first == 0 else [0, n + 1]
         beyond = [name for names in self._names(others, files) for name in names if name in files]
@@ -96,6 +95,19 @@ class FrameFolders:
         """The files of each frame; of flow, packed ones if the folder's `files` are."""
         pairs = self.modality == "Flow" and self.template.format(self.first) not in files
         return [self._picture_names([number], pairs) for number in numbers]
+
+    def _lacking(self, n: int, files: Collection[str], folder: Path) -> str:
+        """How many of the files of n frames are not there, and the first; in no more time than the files take."""
+        pairs = self.modality == "Flow" and self.template.format(self.first) not in files
+        missing: list[tuple[int, str]] = []
+        lacking = 0
+        for template in (prefix + self.template for prefix in (FLOW_PREFIXES if pairs else ("",))):
+            there = {number for number in numbers_of(files, template) if 0 <= number - self.first < n}
+            lacking += n - len(there)
+            if len(there) < n:
+                number = next(number for number in count(self.first) if number not in there)
+                missing.append((number, template.format(number)))
+        return f"{lacking} of its {n} frames are missing, first {folder / min(missing)[1]}" if missing else ""
 
     def _picture_names(self, numbers: Sequence[int], pairs: bool) -> list[str]:
         return picture_names(self.template, numbers, pairs, self.first)
@@ -131,10 +143,3 @@ class FrameFolders:
         with os.scandir(above) as entries:
             there = few(entry.name for entry in entries)
         return f"; {above} holds {there}" if there else ""
-
-
-def _numbers_frames(template: str) -> bool:
-    try:
-        return template.format(1) != template.format(2)
-    except (IndexError, KeyError, ValueError):
-        return False

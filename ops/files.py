@@ -9,7 +9,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from ops.errors import InputError, environment_fault
@@ -74,6 +74,17 @@ def open_regular(path: str | Path) -> IO[bytes]:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there. False, too, of a name that none can have, at which a Path raises OSError."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def stays_below(path: str) -> bool:
+    """Whether a path leads nowhere but below the folder that it is joined to."""
+    parts = PurePath(path)
+    return not (parts.is_absolute() or parts.drive or ".." in parts.parts)
 
 
 def read_regular(path: str | Path, most: int) -> bytes:

@@ -85,7 +85,7 @@ class Canvas:
         """Write a PNG of 128 colours, without a date or the names of programs."""
         pixels = io.BytesIO()
         self.figure.savefig(pixels, format="png")
-        with Image.open(pixels) as image:
+        with Image.open(pixels, formats=("PNG",)) as image:
             few = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
         with atomic_write(path) as file:
             few.save(file, format="PNG", optimize=True)

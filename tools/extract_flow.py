@@ -54,7 +54,7 @@ from ops.data.records import Records
 from ops.data.storages import listed, open_storage
 from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, explained, reported
-from ops.files import check_writable, write_text
+from ops.files import check_writable, stays_below, write_text
 from ops.locks import claimed
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import name_fault, numbered, plan_jobs, read_settings
@@ -165,6 +165,8 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     if (target.template, target.first) != (TEMPLATE, 1):
         raise InputError(f"{data.folder / DESCRIPTION}: flow_template and flow_first are for flow from elsewhere")
     naming = data.template, data.first
+    if outside := next((path for path in frames if not stays_below(path)), None):
+        raise InputError(f"{outside!r} of the lists: no path below {data.root}, where flow would lie in the same place")
     jobs = [Job(data.root / path, target.root / path, count, *naming) for path, count in frames.items()]
     check_writable(lists)
     with claimed(target.root):

@@ -62,7 +62,7 @@ from ops.data.records import read_categories, read_list
 from ops.data.textfile import read_text
 from ops.data.video_index import Indexed, index_file, index_videos, read_index
 from ops.errors import InputError, did_you_mean, explained, reported
-from ops.files import write_text
+from ops.files import stays_below, write_text
 from ops.locks import claimed
 from tools.description import assignment, note
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, default_root, documented_parser
@@ -320,7 +320,7 @@ def refuse_unfit(root: Path, videos: Sequence[Video]) -> None:
             f"rename {unfit[0].path!r} ({unfit[0].label!r}): in a list no name can hold a line break, begin with #, "
             "begin or end with a space, or be anything but UTF-8"
         )
-    if outside := [v.path for v in videos if Path(v.path).is_absolute() or ".." in Path(v.path).parts]:
+    if outside := [v.path for v in videos if not stays_below(v.path)]:
         raise InputError(f"{outside[0]}: paths must lie below the folder of the CSV; move the CSV above the videos")
 
 

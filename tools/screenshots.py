@@ -111,7 +111,7 @@ def picture(browser: Any, address: str, window: Window, click: Sequence[str], wa
         page.wait_for_timeout(1000 * wait)
     taken = page.screenshot()
     context.close()
-    return Image.open(io.BytesIO(taken)).convert("RGB")
+    return Image.open(io.BytesIO(taken), formats=("PNG",)).convert("RGB")
 
 
 def wait_for(address: str) -> None:

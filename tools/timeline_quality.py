@@ -35,6 +35,7 @@ import numpy as np  # noqa: E402
 from PIL import Image, ImageOps  # noqa: E402
 
 from ops.data.catalog import resolve  # noqa: E402
+from ops.data.decode import decode_group  # noqa: E402
 from ops.data.records import VideoRecord  # noqa: E402
 from ops.data.storages import listed, open_storage  # noqa: E402
 from ops.errors import InputError, reported  # noqa: E402
@@ -144,8 +145,8 @@ def in_order(records: Sequence[VideoRecord], seed: int, frames: int) -> list[Vid
 def pictures(folder: Path, template: str, count: int) -> Iterator[Image.Image]:
     """A video's frames at SIZE: scaled to cover it, and cut around their middle."""
     for number in range(1, count + 1):
-        with Image.open(folder / template.format(number)) as image:
-            yield ImageOps.fit(image.convert("RGB"), SIZE, Image.Resampling.BICUBIC)
+        pixels = decode_group([folder / template.format(number)])[0].permute(1, 2, 0).numpy()  # (H, W, 3)
+        yield ImageOps.fit(Image.fromarray(pixels), SIZE, Image.Resampling.BICUBIC)
 
 
 _known: dict[tuple[Path, float, float, bool], Timeline] = {}

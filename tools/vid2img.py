@@ -45,18 +45,19 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import av
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
+from ops.data.decode import FrameError, Pictures, decode_images, read_file
+from ops.data.frame_names import FIELD
 from ops.data.parallel import in_parallel
 from ops.data.passed_over import REASONS, PassedOver, reason
 from ops.data.records import read_categories
+from ops.data.textfile import read_text
 from ops.data.videofile import DamageError, scan
 from ops.errors import InputError, explained, reported
 from ops.files import check_writable, write_text
@@ -67,7 +68,7 @@ from tools.video_frames import FrameFormat, Outcome, extract, finished, partial_
 
 SETTINGS_FILE = "extraction.json"
 CLASS_FILE = "category.txt"
-TEMPLATE = re.compile(r"(?!\.)[^/{}]*\{0?(:0?\d*d)?\}[^/{}]*\.jpe?g", re.IGNORECASE)
+TEMPLATE = re.compile(rf"(?!\.)[^/{{}}]*{FIELD}[^/{{}}]*\.jpe?g", re.IGNORECASE)
 SAMPLED = 16  # videos of which is looked whether what was made before is theirs
 ALIKE = 1.0  # grey levels, on the average
 FITS_A_LINE = re.compile(r"(?![\s#])[^\r\n\ud800-\udfff]+(?<!\s)")  # neither comment nor stripped nor unwritable
@@ -334,19 +335,16 @@ def shows(job: Job, frame_format: FrameFormat) -> bool:
     anew = io.BytesIO()
     try:
         save_frame(next(upright_frames(job.video)), anew, frame_format)
-        same = alike(anew, job.folder / frame_format.template.format(1))
+        same = alike(anew.getvalue(), read_file(job.folder / frame_format.template.format(1)))
         return same and (bool(done.damage) or scan(job.video).num_frames == done.frames)
-    except (DamageError, OSError):
+    except (DamageError, FrameError, OSError):
         return False
 
 
-def alike(*files: Path | IO[bytes]) -> bool:
+def alike(*files: bytes) -> bool:
     """Whether two JPEG files are one picture, but for what another version of a decoder or encoder changes."""
-    pictures = []
-    for file in files:
-        with Image.open(file) as picture:
-            pictures.append(np.asarray(picture.convert("RGB"), np.float32))  # (H, W, 3)
-    return pictures[0].shape == pictures[1].shape and bool(np.abs(pictures[0] - pictures[1]).mean() < ALIKE)
+    first, second = (decode_images(Pictures(["picture"], [file]))[0].float() for file in files)  # (3, H, W)
+    return first.shape == second.shape and bool((first - second).abs().mean() < ALIKE)
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
@@ -363,10 +361,8 @@ def numbered(template: str) -> re.Pattern[str]:
 def read_settings(file: Path) -> dict[str, Any]:
     """The settings an earlier run wrote; empty if there was none."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as fault:
+        return dict(json.loads(read_text(file, "settings file"))) if os.path.lexists(file) else {}
+    except (ValueError, TypeError, RecursionError) as fault:
         raise InputError(f"{file} is unreadable ({fault}): move its folder away, to make all in it anew") from None
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from ops.data.filestate import FileState
 from ops.data.parallel import stop_if_told
 from ops.data.videofile import DamageError, rgb_frames
+from ops.files import open_regular
 
 DAMAGE_NOTE = "damaged.txt"
 LONGEST = 100  # bytes of a name that is taken as it is; file systems have limits from 143 on
@@ -110,7 +111,7 @@ def made_of(picture: Path, source: Path) -> bool:
     True, too, where it says nothing (as those of other programs), and where one of the two cannot be read.
     """
     try:
-        with picture.open("rb") as opened:
+        with open_regular(picture) as opened:
             said = NOTED.search(opened.read(HEAD))
         return not said or FileState(int(said[1]), ends=int(said[2], 16)).today(source) is not None
     except OSError:

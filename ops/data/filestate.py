@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ops.files import open_regular
+
 END = 1 << 16  # bytes of each end that are looked at
 
 
@@ -45,7 +47,7 @@ class FileState:
 
 def checksum_of_ends(file: str | Path) -> int:
     """CRC-32 of a file's first and last 64 KiB. Raises OSError."""
-    with Path(file).open("rb") as content:
+    with open_regular(file) as content:
         start = content.read(END)
         content.seek(max(len(start), content.seek(0, os.SEEK_END) - END))
         return zlib.crc32(content.read(END), zlib.crc32(start))

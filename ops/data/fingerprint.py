@@ -12,7 +12,9 @@ from ops.data.catalog import DataSource
 from ops.data.records import VideoRecord, read_list
 from ops.data.storages import Storage
 from ops.data.storages.video import VideoFiles
+from ops.data.textfile import MOST_BYTES, read_text
 from ops.errors import InputError
+from ops.files import read_regular
 
 SAMPLED = 16  # videos whose content is looked at
 MISSING = "missing"
@@ -84,8 +86,8 @@ def _settings(folder: Path) -> str:
     """How the frames were made, but for where the videos lay; empty where no tool of ours noted it."""
     for name in SETTINGS_FILES:
         try:
-            said = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            said = json.loads(read_text(folder / name, "settings file"))
+        except (ValueError, RecursionError):
             continue
         if isinstance(said, dict):
             return json.dumps({key: value for key, value in said.items() if key != "videos"})
@@ -94,7 +96,7 @@ def _settings(folder: Path) -> str:
 
 def _mark_of_file(file: Path) -> str:
     try:
-        return _mark(file.read_bytes())
+        return _mark(read_regular(file, MOST_BYTES))
     except OSError:
         return MISSING
 

@@ -13,7 +13,7 @@ from ops.data.modalities import FLOW_PREFIXES
 ENDING = r"\.(?:jpe?g|png|bmp|webp|tiff?|ppm|pgm)"
 FIELD = r"\{0?(?::0?\d{0,2}d?)?\}"  # a whole number, of a width that a name may have: no attribute, no index
 TEMPLATE = re.compile(rf"((?:[^/{{}}\0]|\{{\{{|\}}\}})*){FIELD}((?:[^/{{}}\0]|\{{\{{|\}}\}})*)")
-NUMBERED = re.compile(rf"(.*?)(\d+)(\D*{ENDING})", re.IGNORECASE)
+NUMBERED = re.compile(rf"(.*?)([0-9]{{1,18}})([^0-9]*{ENDING})", re.IGNORECASE)
 FRAME_NAME = re.compile(rf"(?!\.)[^/{{}}]*{FIELD}[^/{{}}]*{ENDING}", re.IGNORECASE)  # made by a template
 LONGEST = 256  # letters: no file system has longer names
 SHOWN = 3  # missing frames, or files of other kinds, that are named
@@ -31,9 +31,10 @@ class Series:
         first, last = (self.template.format(self.numbers[place]) for place in (0, -1))
         found = f"{len(self.numbers)} frames, {first} … {last}" if len(self.numbers) > 1 else f"1 frame, {first}"
         there = set(self.numbers)
-        gaps = [number for number in range(self.numbers[0], self.numbers[-1]) if number not in there]
-        shown = [self.template.format(number) for number in gaps[:SHOWN]]
-        more = [f"{len(gaps) - SHOWN} more"] if len(gaps) > SHOWN else []
+        gaps = self.numbers[-1] - self.numbers[0] + 1 - len(there)
+        numbers = (number for number in range(self.numbers[0], self.numbers[-1]) if number not in there)
+        shown = [self.template.format(number) for number in islice(numbers, SHOWN)]
+        more = [f"{gaps - SHOWN} more"] if gaps > SHOWN else []
         return found + (f" without {' and '.join([', '.join(shown), *more])}" if gaps else "")
 
     def settings(self, template: str, first: int) -> dict[str, str | int]:

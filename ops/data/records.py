@@ -113,8 +113,8 @@ def read_categories(path: Path) -> list[str]:
 
     They are in the normal form NFC, whatever it is in the file: "é" is one letter or two, and one class.
 
-    Raises InputError if there is no name, or too many, if a line between names is blank (it would shift every later label)
-    or if a name stands twice.
+    Raises InputError if there is no name, or too many, if a line between names is blank (it would shift every later
+    label) or if a name stands twice.
     """
     text = unicodedata.normalize("NFC", read_text(path, "category file"))
     names = [line.strip() for line in text.split("\n")]
@@ -129,7 +129,9 @@ def read_categories(path: Path) -> list[str]:
         if not name:
             raise InputError(f"{path}:{number}: blank line between class names; remove it.")
         if name in first_seen:
-            raise InputError(f"{path}:{number}: class name {shortened(name)!r} stands on line {first_seen[name]} already.")
+            raise InputError(
+                f"{path}:{number}: class name {shortened(name)!r} stands on line {first_seen[name]} already."
+            )
         first_seen[name] = number
     return names
 

@@ -27,6 +27,7 @@ from ops.data.textfile import read_utf8
 from ops.data.video_index import Indexed, probe
 from ops.data.videofile import EXTENSIONS, DamageError, FrameTable, duration, salvaged
 from ops.errors import InputError
+from ops.files import exists
 
 logger = logging.getLogger(__name__)
 
@@ -219,11 +220,11 @@ def _named(word: str) -> list[Source]:
     path = Path(word)
     if not word.strip("\0") or "\0" in word:
         return [Source(word, path, fault="an empty name")]
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return _below(path)
-    if path.is_file() and path.suffix.lower() in LISTS:
+    if exists(path) and path.is_file() and path.suffix.lower() in LISTS:
         return _listed(path)
-    if not path.exists() and glob.has_magic(word):
+    if not exists(path) and glob.has_magic(word):
         matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (whose patterns may be absolute)
         here = [source for match in matches for source in _named(match)]
         return here or [Source(word, path, fault="no file matches this pattern")]
@@ -233,7 +234,7 @@ def _named(word: str) -> list[Source]:
 def _one(word: str, path: Path) -> Source:
     """A file that must be a video, or a folder of pictures."""
     fault = ""
-    if not path.exists():
+    if not exists(path):
         fault = "no such file or folder"
     elif path.is_file() and path.suffix.lower() in PICTURES:
         fault = f"a picture: give the folder of all frames, {path.parent}"
@@ -283,7 +284,7 @@ def _of_line(file: Path, text: str) -> Source | None:
         forms.append((match["path"], int(match["frames"] or 0)))
     for name, frames in forms:
         for folder in (*(file.parent / below for below in BESIDE_A_LIST), Path()):
-            if (path := folder / name).exists():
+            if exists(path := folder / name):
                 return replace(_one(str(path), path), num_frames=frames)
     return None
 

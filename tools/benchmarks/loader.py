@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from archs.backbone import InputConvention
 from ops.data import sampling
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
+from ops.data.decode import FORMATS
 from ops.data.loader import EpochSampler, Loader, train_loader, video_loader
 from ops.data.storages.frames import FrameFolders
 from ops.data.transforms import RGB_SCALES, test_boxes, training_crop
@@ -114,7 +115,8 @@ class PillowClips(Dataset[tuple[torch.Tensor, int]]):
     def _read(self, path: str, numbers: list[int]) -> list[Image.Image]:
         storage = self.clips.storage
         assert isinstance(storage, FrameFolders)
-        return [Image.open(storage.root / path / storage.template.format(n)).convert("RGB") for n in numbers]
+        files = (storage.root / path / storage.template.format(n) for n in numbers)
+        return [Image.open(file, formats=FORMATS).convert("RGB") for file in files]
 
     def _training(self, images: list[Image.Image], rng: np.random.Generator) -> list[Image.Image]:
         size = self.clips.options.input_size

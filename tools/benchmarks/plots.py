@@ -55,7 +55,8 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
             _plot(axes, unit, group)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
-    with Image.open(drawn) as image, atomic_write(file) as opened:  # without a date or the names of programs
+    # Without a date or the names of programs.
+    with Image.open(drawn, formats=("PNG",)) as image, atomic_write(file) as opened:
         image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(opened, format="PNG", optimize=True)
 
 

@@ -1,7 +1,10 @@
 """What a look at one video found."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from ops.files import open_regular
 
 READ = 1 << 20  # bytes of a file
 ContentSample = tuple[int, bytes]  # a file's size, and its first `READ` bytes
@@ -18,5 +21,5 @@ class Checked:
 
 def content_sample(file: Path) -> ContentSample:
     """Of a file. Raises OSError."""
-    with file.open("rb") as opened:
-        return file.stat().st_size, opened.read(READ)
+    with open_regular(file) as opened:
+        return os.fstat(opened.fileno()).st_size, opened.read(READ)

@@ -128,6 +128,8 @@ def opened(video: Path) -> Iterator[tuple[Any, Any]]:
     except av.error.FFmpegError as fault:
         if isinstance(fault, OSError):  # the disk's or the network's fault, not damage
             raise
+        if isinstance(fault, av.error.ArgumentError):  # as of a container that is not on the list
+            raise DamageError("Invalid data, or a container that is not read") from None
         raise DamageError(str(fault.strerror)) from None
 
 

@@ -16,8 +16,10 @@ what kills one costs that case alone.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import logging
+import mmap
 import multiprocessing
 import os
 import random
@@ -25,6 +27,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -46,6 +49,7 @@ from ops.errors import InputError  # noqa: E402
 SECONDS = 10.0  # of processor time, for one case; ten times as long by the clock, as the machine may be busy
 MEMORY = 2 << 30  # bytes of address space, beyond what the process has before
 TURN = 3.0  # seconds of a door's turn
+COUNTS = struct.Struct("=3q")  # of a process: the case's number, how many were accepted, and refused
 PAIRS = ("()", "[]", "{}", '""')
 
 
@@ -229,11 +233,12 @@ def _batch(door: Door, seed: int, first: int, most: int, seconds: float, save_in
     fast = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if fast.is_dir() else None))
     receiving, sending = multiprocessing.Pipe(duplex=False)
+    counted = mmap.mmap(-1, COUNTS.size)  # shared, and there when the process is not any more
     child = os.fork()
     if not child:
         try:
             receiving.close()
-            _work(door, seed, first, most, seconds, folder, save_in, sending)
+            _work(door, seed, first, most, seconds, folder, save_in, sending, counted)
             os._exit(0)
         except BaseException:
             sending.send(("", traceback.format_exc()))
@@ -249,32 +254,39 @@ def _batch(door: Door, seed: int, first: int, most: int, seconds: float, save_in
     if isinstance(tally, str):
         raise AssertionError(f"door {door.name}, not in a case: {tally}")
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):  # at the case after those of the last report
+    number, tally.accepted, tally.refused = COUNTS.unpack(counted)
+    if os.WIFSIGNALED(status):
         killer = signal.Signals(os.WTERMSIG(status)).name
         kind = {"SIGPROF": "too slow", "SIGALRM": "it hangs"}.get(killer, f"killed by {killer}")
-        number = int((folder / "number").read_text())
-        _count(tally, kind, _saved(save_in, door, number, Path(path), kind) if path else "in making the valid file")
-        tally.accepted += number - first - (tally.cases - 1)  # those since the last report, of which nothing is known
+        if not path:
+            raise AssertionError(f"door {door.name}, not in a case: {kind}")
+        _count(tally, kind, _saved(save_in, door, number, Path(path), kind))
     shutil.rmtree(folder, ignore_errors=True)
     return tally
 
 
 def _work(
-    door: Door, seed: int, first: int, most: int, seconds: float, folder: Path, save_in: Path, reports: Connection
+    door: Door,
+    seed: int,
+    first: int,
+    most: int,
+    seconds: float,
+    folder: Path,
+    save_in: Path,
+    reports: Connection,
+    counted: mmap.mmap,
 ) -> None:
-    """The forked process."""
+    """The forked process. Faults are reported, the rest is `counted`."""
     _be_quiet()
     tally = Tally()
     path = door.make_valid(folder)
     valid = path.read_bytes()
     door.open(path)  # of the valid file there must be no error
     _limit_memory()
-    progress = (folder / "number").open("w+b", buffering=0)
-    begun = reported = time.monotonic()
+    begun = time.monotonic()
     reports.send((str(path), tally))
     for number in range(first, first + most):
-        progress.seek(0)
-        progress.write(b"%020d" % number)
+        COUNTS.pack_into(counted, 0, number, tally.accepted, tally.refused)
         path.unlink(missing_ok=True)
         path.write_bytes(mutated(valid, random.Random(f"{seed}/{door.name}/{number}")))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -287,16 +299,12 @@ def _work(
         except Exception as error:
             kind = _kind(error)
             _count(tally, kind, "" if kind in tally.saved else _saved(save_in, door, number, path, kind, error))
+            reports.send((str(path), tally))
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        now = time.monotonic()
-        if now - reported > 0.2:
-            reports.send((str(path), tally))
-            reported = now
-        if now - begun > seconds:
+        if time.monotonic() - begun > seconds:
             break
-    reports.send((str(path), tally))
-    reports.close()
+    COUNTS.pack_into(counted, 0, number, tally.accepted, tally.refused)
 
 
 def _count(tally: Tally, kind: str, saved: str) -> None:
@@ -324,6 +332,7 @@ def _saved(save_in: Path, door: Door, number: int, path: Path, kind: str, error:
 def _be_quiet() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    faulthandler.disable()
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)

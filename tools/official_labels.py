@@ -123,7 +123,7 @@ def json_content(file: Path, kind: type, what: str) -> Any:
     """A JSON file's content, of this kind."""
     try:
         content = json.loads(read_text(file, "label file"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):
         raise InputError(f"{file}: expected {what}")
@@ -183,7 +183,7 @@ def something_v2(source: Source) -> Official:
     labels = json_content(file, dict, 'an object {"class name": "number"}')
     try:
         order = {name: int(number) for name, number in labels.items()}
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise InputError(f'{file}: expected an object {{"class name": "number"}}') from None
     if sorted(order.values()) != list(range(len(order))):
         raise InputError(f"{file}: the classes' numbers are not 0 to {len(order) - 1}, each once")
@@ -295,12 +295,12 @@ def _ucf101_clips(file: Path, labels: dict[str, int]) -> list[Clip]:
     clips = []
     with Faults(file) as faults:
         for number, line in text_lines(file):
-            name, place = re.findall(r"^(.*?)(?:\s+(\d+))?$", line)[0]
+            name, _, place = line.rpartition(" ") if line[-1].isdecimal() else (line, "", "")
             path = Path(name)
             category = path.parent.name
             if category not in labels:
                 faults.add(number, f"expected `class/video.avi`, of a class of classInd.txt: {line!r}")
-            elif place and int(place) != labels[category] + 1:
+            elif place not in ("", str(labels[category] + 1)):
                 faults.add(number, f"{category} has the number {labels[category] + 1} in classInd.txt: {line!r}")
             else:
                 clips.append(Clip((f"{category}/{path.stem}", path.stem), labels[category]))

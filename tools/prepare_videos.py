@@ -49,7 +49,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ from ops.data.video_index import Indexed, index_file, index_videos, read_index
 from ops.errors import InputError, did_you_mean, explained, reported
 from ops.files import stays_below, write_text
 from ops.locks import claimed
+from ops.tables import as_csv, unguarded
 from tools.description import assignment, note
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, default_root, documented_parser
 from tools.vid2img import (
@@ -283,7 +284,7 @@ def read_table(file: Path) -> list[Video]:
     """The videos of a CSV of path,label[,split[,group]]. Raises one InputError with every faulty line."""
     reader = csv.reader(io.StringIO(read_text(file, "table"), newline=""))
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+        rows = [(reader.line_num, [unguarded(cell.strip()) for cell in row]) for row in reader if any(row)]
     except csv.Error as error:
         raise InputError(f"{file}:{reader.line_num}: cannot be read as CSV: {error}") from error
     columns = list(COLUMNS)
@@ -494,11 +495,7 @@ def write_lists(folder: Path, videos: Sequence[Video], categories: Sequence[str]
 
 def write_table(file: Path, videos: Sequence[Video]) -> None:
     """videos.csv, from which the next run knows every video's side."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(video) for video in videos)
-    write_text(file, text.getvalue())
+    write_text(file, as_csv([COLUMNS, *(astuple(video) for video in videos)]))
 
 
 def describe(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ops.errors import InputError
 from ops.files import write_text
 from ops.recognition.timeline_options import TimelineOptions, check_format
+from ops.tables import as_csv
 
 if TYPE_CHECKING:
     from ops.recognition.recognizer import Recognizer
@@ -112,11 +111,8 @@ def write(entries: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     if args.json:
         results.write(args.json, "[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n")
     if args.csv:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"path": entry["path"], **segment} for entry in entries for segment in entry["segments"])
-        results.write(args.csv, text.getvalue())
+        found = ({"path": entry["path"], **segment} for entry in entries for segment in entry["segments"])
+        results.write(args.csv, as_csv([COLUMNS, *([row[name] for name in COLUMNS] for row in found)]))
 
 
 def write_files(found: Timeline, source: Source, args: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ LISTED_FAULTS = 1000  # more faults than this are counted, not shown
 MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
 SEVERAL_LABELS = "several labels on its line? A video has one here"
 UNLABELLED = -1  # the label of a video whose class is not known
+LONGEST_LINE = 10_000  # letters: no system has paths of half of it
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 NEWLINE, SPACE, HASH, ZERO, TILDE = b"\n #0~"
 
@@ -185,6 +186,7 @@ def _scan(text: bytes, numbers: int, num_classes: int) -> _Lines:
         maybe = np.flatnonzero((before > starts) & (data[before + 1] - ZERO < 10))
         plain[maybe] &= ~_numbers(data, before[maybe] + 1, path_ends[maybe])[1]
     first, last = data[starts], data[path_ends - 1]
+    plain &= ends - starts <= LONGEST_LINE
     plain &= (first > SPACE) & (first <= TILDE) & (first != HASH) & (last > SPACE) & (last <= TILDE)
     label, num_frames = values[0], values[-1] if numbers == 2 else np.zeros_like(values[0])
     plain &= (label < num_classes) & ((num_frames >= 1) & (num_frames <= MAX_FRAMES) | (numbers == 1))
@@ -206,6 +208,8 @@ def _numbers(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np
 
 def _parse(line: str, num_classes: int, unlabelled_too: bool, numbers: int) -> VideoRecord | str:
     """The record of one line that ends in so many numbers, or what is wrong with it."""
+    if len(line) > LONGEST_LINE:
+        return f"a line of {len(line):,} letters"
     fields = line.strip().rsplit(maxsplit=numbers)  # from the right: a path may hold spaces
     whole = [WHOLE_NUMBER.fullmatch(field) is not None for field in fields[1:]]
     lacks_label = whole in ([], [False]) if numbers == 1 else whole in ([True], [False, True]) and fields[-1] != "0"
@@ -237,7 +241,7 @@ def _not_the_form(line: str, fields: Sequence[str], numbers: int) -> str:
 
 def _has_other_separators(line: str, numbers: int) -> bool:
     """As in `walk/v0,8,0`."""
-    found = re.search(rf"\S(?:[\s,;]+[+-]?\d+){{{numbers}}}\s*$", line)
+    found = re.search(rf"[^\s,;](?:[\s,;]+[+-]?\d+){{{numbers}}}\s*$", line)
     return found is not None and not {",", ";"}.isdisjoint(found[0])
 
 

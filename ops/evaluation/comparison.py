@@ -5,8 +5,6 @@ Legend: `N` videos that both tests have judged.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from ops.evaluation.ensemble import Names
 from ops.evaluation.outcomes import Outcomes
 from ops.evaluation.paired import LEVEL, Paired, mcnemar
 from ops.files import write_text
+from ops.tables import as_csv
 
 FLIPS = "flips.csv"  # in a comparison's folder
 SHOWN = 3  # names in a message
@@ -201,12 +200,11 @@ def equivalence_in_words(paired: Paired, margin: float) -> str:
 
 def write_flips(path: Path, compared: Comparison) -> None:
     """A row a flip; those that B gained first."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("right", "path", "true", "predicted_a", "probability_a", "predicted_b", "probability_b"))
+    columns = ("right", "path", "true", "predicted_a", "probability_a", "predicted_b", "probability_b")
+    table: list[Sequence[object]] = [columns]
     for flip in (*compared.gained, *compared.lost):
         said = [
             value for of in zip(flip.predicted, (f"{p:.4f}" for p in flip.probability), strict=True) for value in of
         ]
-        writer.writerow(("only B" if flip.gained else "only A", flip.paths[0], flip.true, *said))
-    write_text(path, text.getvalue())
+        table.append(("only B" if flip.gained else "only A", flip.paths[0], flip.true, *said))
+    write_text(path, as_csv(table))

@@ -6,7 +6,6 @@ Legend: `N` videos, `K` classes.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ import torch
 
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions, named_scores
-from ops.files import write_text
+from ops.files import read_regular, write_text
 from ops.running.engine import ranks
+from ops.tables import as_csv, read_csv
 
+MOST_BYTES = 512 << 20  # of it: two million videos
 VIDEOS = "videos.csv"  # in a report's folder
 COLUMNS = ("path", "true", "predicted", "probability", "rank")
 LOWEST = 1_000_000  # rank: of as many classes as nobody has
@@ -66,13 +67,9 @@ class Outcomes:
 
 def write_outcomes(path: Path, outcomes: Outcomes) -> None:
     """A row a video, in the order of the test; of one left out the path alone."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
     sure = (f"{value:.4f}" for value in outcomes.probability.tolist())
-    writer.writerows(zip(outcomes.paths, outcomes.true, outcomes.predicted, sure, outcomes.rank.tolist(), strict=True))
-    writer.writerows([path, "", "", "", ""] for path in outcomes.left_out)
-    write_text(path, text.getvalue())
+    judged = zip(outcomes.paths, outcomes.true, outcomes.predicted, sure, outcomes.rank.tolist(), strict=True)
+    write_text(path, as_csv([COLUMNS, *judged, *((path, "", "", "", "") for path in outcomes.left_out)]))
 
 
 def read_outcomes(path: Path) -> Outcomes:
@@ -86,8 +83,7 @@ def read_outcomes(path: Path) -> Outcomes:
     if path.is_dir() and not file.is_file():
         raise InputError(f"{path}: no {VIDEOS} in it: expected a folder that test_models.py --report DIR wrote")
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            return _of_rows(str(path), list(csv.reader(opened, strict=True)))
+        return _of_rows(str(path), read_csv(read_regular(file, MOST_BYTES).decode("utf-8-sig")))
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; expected a report's folder (test_models.py --report DIR), or scores (--save_scores)"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from matplotlib.figure import Figure
 from ops.errors import InputError
 from ops.evaluation.drawing import as_written, save_picture
 from ops.evaluation.ensemble import Predictions
-from ops.files import atomic_write
+from ops.files import atomic_write, write_text
+from ops.tables import as_csv
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -44,12 +43,9 @@ def write_scores(path: Path, predictions: Predictions, categories: Sequence[str]
 
 def write_confusion(folder: Path, confusion: np.ndarray, categories: Sequence[str]) -> None:
     """`confusion_matrix.csv`, then `.png` of counts (K, K): a row is a true class, a column a predicted one."""
-
-    text = io.StringIO(newline="")
     rows = zip(categories, confusion.tolist(), strict=True)
-    csv.writer(text).writerows([["true \\ predicted", *categories], *([name, *row] for name, row in rows)])
-    with atomic_write(folder / "confusion_matrix.csv") as file:
-        file.write(text.getvalue().encode())
+    table = [["true \\ predicted", *categories], *([name, *row] for name, row in rows)]
+    write_text(folder / "confusion_matrix.csv", as_csv(table))
     picture = folder / "confusion_matrix.png"
     try:
         save_picture(_draw(confusion, categories), picture, dpi=100)
@@ -75,6 +71,12 @@ def _draw(confusion: np.ndarray, categories: Sequence[str]) -> Figure:
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, confusion[row, column], ha="center", va="center", fontsize=7, color=colour)
     return figure
+
+
+def refuse_in_challenge(names: Iterable[str]) -> None:
+    """InputError for a class or a video whose name would split its line in `write_challenge`'s file."""
+    if unfit := next((name for name in names if ";" in name or len(name.splitlines()) > 1), None):
+        raise InputError(f"--csv_file: {unfit!r}: the challenge's format has no place for ; or a line break in a name")
 
 
 def write_challenge(path: Path, paths: Sequence[str], scores: np.ndarray, categories: Sequence[str], top: int) -> None:

@@ -31,7 +31,7 @@ from ops.evaluation.metrics import accuracies
 from ops.evaluation.reliability import expected_calibration_error
 from ops.evaluation.report import test_report
 from ops.evaluation.report.page import refuse_other_page
-from ops.evaluation.results import write_challenge, write_result, write_scores
+from ops.evaluation.results import refuse_in_challenge, write_challenge, write_result, write_scores
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
 from ops.files import check_writable, refuse_to_overwrite
 from ops.locks import claimed
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
         if args.calibrate:
             calibration.refuse_too_few(len(members[0].predictions.paths))
         refuse_what_cannot_be_combined([member.predictions for member in members], video_names)
+        if args.csv_file:
+            refuse_in_challenge([*categories, *members[0].predictions.paths])
         start = time.perf_counter()
         for together in passes(members):
             score(args, together, context)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from ops.errors import InputError
 from ops.files import atomic_write
 from ops.recognition.recognizer import Answer, Prediction
 from ops.running.fields import CLASSES, none_or, number, plain, record, sequence, text, whole
+from ops.tables import as_csv
 
 SAVED_EVERY = 30.0  # seconds: so much is lost at most, whatever ends the program
 AGREES = 1e-3  # a probability of the same network on another machine; rounding moves it by 1e-6
@@ -86,17 +85,15 @@ class Results:
 
     def _table(self) -> str:
         """A line a video: path, frames, seconds, views, then class and probability of each of the top."""
-        table = io.StringIO(newline="")
-        writer = csv.writer(table, lineterminator="\n")
         ranks = range(1, min(self.top, len(self.classes)) + 1)
         answer = ["answer"] if self.least is not None else []
         named = [f"{what}_{rank}" for rank in ranks for what in ("class", "probability")]
-        writer.writerow(["path", "frames", "seconds", "views", *answer, *named])
+        table = [["path", "frames", "seconds", "views", *answer, *named]]
         for entry in self.entries:
             row = [entry["path"], entry["frames"], entry["seconds"], entry["views"]]
             row += [entry["answer"]] if answer else []
-            writer.writerow(row + [each[what] for each in entry["top"] for what in ("class", "probability")])
-        return table.getvalue()
+            table.append(row + [each[what] for each in entry["top"] for what in ("class", "probability")])
+        return as_csv(table)
 
     def go_on(self) -> None:
         """Takes up the entries that the JSON file holds, if there is one.

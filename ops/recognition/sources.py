@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 LISTS = (".txt", ".lst", ".list", ".csv")  # files of paths
 PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 BESIDE_A_LIST = ("", "frames", "videos", "flow")  # where the videos of a list lie, below its folder
-NUMBERS = re.compile(r"(?P<path>.+?)(?:\s+(?P<frames>[0-9]+))?\s+-?[0-9]+\s*")  # `path [frames] label`
+NUMBERS = re.compile(r"(?P<path>.+?)(?:\s+(?P<frames>[0-9]{1,9}))?\s+-?[0-9]+\s*")  # `path [frames] label`
 
 
 @dataclass(frozen=True)

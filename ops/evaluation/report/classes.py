@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections import defaultdict
@@ -16,6 +14,7 @@ import numpy as np
 
 from ops.evaluation.metrics import wilson_interval
 from ops.files import write_text
+from ops.tables import as_csv
 
 COLUMNS = ("class", "videos", "right", "accuracy", "low", "high", "precision", "most_confused_with", "times")
 MOST_ORDERED = 1000  # classes: of so many it takes two seconds, of three times as many minutes
@@ -81,13 +80,11 @@ def class_rows(confusion: np.ndarray, categories: Sequence[str]) -> list[ClassRo
 
 def write_classes(path: Path, rows: Sequence[ClassRow]) -> None:
     """A table for spreadsheets, in the order of the classes; a percentage that there is none of is left empty."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    table: list[Sequence[object]] = [COLUMNS]
     for row in rows:
         percent = ("" if math.isnan(v) else f"{v:.2f}" for v in (row.accuracy, row.low, row.high, row.precision))
-        writer.writerow([row.name, row.videos, row.right, *percent, row.confused_with, row.times])
-    write_text(path, text.getvalue())
+        table.append([row.name, row.videos, row.right, *percent, row.confused_with, row.times])
+    write_text(path, as_csv(table))
 
 
 def confused_pairs(confusion: np.ndarray, most: int) -> list[Pair]:

@@ -5,8 +5,6 @@ Legend: `N` videos, `K` classes.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +33,7 @@ from ops.evaluation.report.page import write_page
 from ops.evaluation.report.strips import FRAMES, Album, Frames, Strip
 from ops.evaluation.results import write_confusion
 from ops.files import write_text
+from ops.tables import as_csv
 
 PAGE, CLASSES, MOTION = "index.html", "classes.csv", "motion.csv"
 KIND = "report of a test"
@@ -103,13 +102,11 @@ def write_report(folder: Path, tested: Findings, frames: Frames) -> None:
 
 def write_motion(path: Path, found: Motion, categories: Sequence[str]) -> None:
     """A row a class: its accuracy in percent with the frames in each order; empty where it has no videos."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["class", "videos", *ORDERS])
+    table: list[Sequence[object]] = [["class", "videos", *ORDERS]]
     for place, (name, videos) in enumerate(zip(categories, found.videos.tolist(), strict=True)):
         shares = (f"{100 * found.right[order][place] / videos:.2f}" if videos else "" for order in ORDERS)
-        writer.writerow([name, videos, *shares])
-    write_text(path, text.getvalue())
+        table.append([name, videos, *shares])
+    write_text(path, as_csv(table))
 
 
 def _example(place: int, of: Outcomes, album: Album) -> Example:

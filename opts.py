@@ -279,6 +279,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--weight-decay", "--wd", type=float, default=5e-4, help="of weights; biases have none")
     learn.add_argument("--clip-gradient", "--gd", type=float, help="the gradient's norm at most")
     learn.add_argument("--no_partialbn", "--npb", action="store_true", help="train every BatchNorm")
+    learn.add_argument("--sync_bn", action="store_true", help="BatchNorm over all processes' videos, not each one's")
     learn.add_argument("--accumulate", type=int, default=1, help="batches whose gradients make one step")
     learn.add_argument("--scale_lr_from", type=int, metavar="B", help="--lr is for B videos a step: scale it to ours")
     learn.add_argument("--label_smoothing", type=float, default=0.0, help="probability shared among all classes")

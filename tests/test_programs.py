@@ -272,10 +272,16 @@ def test_two_processes_train_and_test(demo: Path) -> None:
     assert np.abs(ours["scores"] - theirs["scores"]).max() <= 1e-5 * np.abs(theirs["scores"]).max()
 
 
-def test_shared_batches_give_the_step_of_all_their_videos() -> None:
+def test_shared_batches_give_the_steps_of_all_their_videos() -> None:
     done = python(*TORCHRUN, "tests/distributed_step.py", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split("difference")[1]) < 1e-10
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["steps"]) == 7 and len(found["norms"]) == 8
+    assert max(found["norms"].values()) < 1e-12
+    for name, steps in found["steps"].items():
+        assert steps["between processes"] == 0 and steps["movement"] > 1e-4, name
+        # What each process's own BatchNorms would do shows that the others' are one.
+        assert steps["difference"] > 0.01 if name == "own" else steps["difference"] < 1e-9, name
 
 
 @pytest.mark.parametrize("policy", ["error", "skip"])

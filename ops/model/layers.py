@@ -35,9 +35,14 @@ def is_batch_norm(layer: nn.Module) -> TypeGuard[nn.modules.batchnorm._BatchNorm
 
     timm's has an activation behind, as `act`.
     """
-    if not (type(layer) in BATCH_NORMS or _is_timms(layer, ACTIVATED_BATCH_NORM)) or is_watched(layer):
+    if not (type(layer) in BATCH_NORMS or is_activated(layer)) or is_watched(layer):
         return False
     return layer.running_mean is not None
+
+
+def is_activated(layer: nn.Module) -> bool:
+    """True for timm's BatchNorm that has an activation behind, as `act`."""
+    return _is_timms(layer, ACTIVATED_BATCH_NORM)
 
 
 def is_watched(module: nn.Module) -> bool:

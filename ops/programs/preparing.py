@@ -33,6 +33,7 @@ from ops.running.mixing import Mixing
 from ops.running.optimizer import build_optimizer, restore_optimizer
 from ops.running.precision import Precision, choose_precision
 from ops.running.runlog import Row
+from ops.running.synced_norm import synchronised
 
 logger = logging.getLogger("fexnet")
 
@@ -41,7 +42,7 @@ LEARNING = (
     *("lr", "lr_type", "lr_steps", "warmup_epochs", "epochs", "batch_size", "momentum", "weight_decay"),
     *("clip_gradient", "seed", "input_size", "dense_sample", "train_list", "amp", "bad_frames", "accumulate"),
     *("scale_lr_from", "label_smoothing", "mixup", "cutmix", "randaugment", "ema", "deterministic", "follow_pretrain"),
-    "nan",
+    *("nan", "sync_bn"),
 )
 
 
@@ -105,8 +106,10 @@ def prepare(
     """Data, optimizer and where to begin; FEX's start from data."""
     be_fast_or_deterministic(args.deterministic)
     share, workers = context.share_of_batch(args.batch_size), context.workers(args.workers)
-    if least_share(share, context) == 1:  # of two, every BatchNorm has two values
-        rehearse(network, args.input_size)
+    if args.sync_bn:
+        synchronised(network, context)
+    if least_share(share, context) == 1 and not (args.sync_bn and context.world_size > 1):
+        rehearse(network, args.input_size)  # of two, every BatchNorm has two values
     training_clips = clips(args, data, "train", context)
     precision, rate = choose_precision(args.amp, context.device), scaled_rate(args)
     optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)

@@ -248,28 +248,18 @@ def test_a_pretrained_backbone_from_a_file(demo: Path) -> None:
     assert "_from" in run.name
 
 
-def test_two_processes_train_and_test(demo: Path) -> None:
-    common = ["--root_dataset", str(demo / "dataset"), "-j", "0"]
-    out = ["--root_log", str(demo / "log"), "--root_model", str(demo / "checkpoint")]
+def test_two_processes_train(demo: Path) -> None:
     # The last video is of no use to both: thirteen videos are shared out unevenly.
     listed = demo / "dataset" / "demo" / "val_videofolder.txt"
     lines = listed.read_text().splitlines()
     listed.write_text("\n".join([*lines, lines[0]]) + "\n")
-    flags = [*TINY, *common, *out, *SHIFT, "--epochs", "2"]
+    out = ["--root_log", str(demo / "log"), "--root_model", str(demo / "checkpoint")]
+    flags = [*TINY, "--root_dataset", str(demo / "dataset"), "-j", "0", *out, *SHIFT, "--epochs", "2"]
     trained = python(*TORCHRUN, "main.py", "demo", "RGB", *flags, OMP_NUM_THREADS="1")
     assert trained.returncode == 0, trained.stderr
     assert trained.stderr.count("epoch 2/2 train") == 1 and "2 processes on cpu" in trained.stderr
     assert "13 videos" in trained.stderr
-    weights = only_run(demo / "checkpoint") / "ckpt.pth"
-    together, alone = demo / "together.npz", demo / "alone.npz"
-    test = ["test_models.py", "demo", f"--weights={weights}", *common]
-    tested = python(*TORCHRUN, *test, f"--save_scores={together}", OMP_NUM_THREADS="1")
-    assert tested.returncode == 0, tested.stderr
-    assert tested.stdout.count("top1") == 1 and "13 videos" in tested.stdout
-    evaluate(demo, weights, f"--save_scores={alone}")
-    ours, theirs = np.load(together), np.load(alone)
-    assert ours["paths"].tolist() == theirs["paths"].tolist()
-    assert np.abs(ours["scores"] - theirs["scores"]).max() <= 1e-5 * np.abs(theirs["scores"]).max()
+    assert (only_run(demo / "checkpoint") / "ckpt.pth").is_file()
 
 
 def test_shared_batches_give_the_steps_of_all_their_videos() -> None:

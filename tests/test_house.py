@@ -26,7 +26,8 @@ from tools import (
 # Each room and the rooms it may import from: data flows one way. What imports nothing of ours, or only what is as plain
 # as itself, is open to all but archs, which takes nothing of ops.
 PLAIN = {
-    *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.heartbeat", "ops.locks", "ops.names", "ops.optional"),
+    *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.heartbeat"),
+    *("ops.locks", "ops.names", "ops.optional", "ops.tables"),
     *("archs.names", "archs.claims", "archs.records", "archs.state_dicts"),
 }
 ROOMS = {
@@ -40,7 +41,7 @@ ROOMS = {
     "ops.exporting": {"ops.data", "ops.model", "ops.running", "ops.evaluation", "ops.recognition"},
     "ops.explaining": {"archs", "ops.data", "ops.model", "ops.running", "ops.evaluation", "ops.recognition"},
     "ops.programs": {"archs", "ops"},
-    "opts": {"ops.data.catalog"},
+    "opts": {"ops.data.catalog", "ops.data.urls"},
     "tools": {"archs", "ops", "opts"},
 }
 TOOLS = {  # whose documented commands are parsed

@@ -47,7 +47,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve, unknown
 from ops.data.decode import decode_group
-from ops.data.modalities import FLOW_PREFIXES
+from ops.data.frame_names import FLOW_PREFIXES
 from ops.data.parallel import in_parallel, stop_if_told
 from ops.data.passed_over import PassedOver
 from ops.data.records import Records

@@ -54,7 +54,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops import names
 from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve
-from ops.data.modalities import FLOW_PREFIXES, picture_names
+from ops.data.frame_names import FLOW_PREFIXES
+from ops.data.modalities import picture_names
 from ops.data.packed_index import (
     ARRAY_NAME,
     FILE,

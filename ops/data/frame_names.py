@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ops.data.modalities import FLOW_PREFIXES
-
+FLOW_PREFIXES = ("flow_x_", "flow_y_")
 ENDING = r"\.(?:jpe?g|png|bmp|webp|tiff?|ppm|pgm)"
 FIELD = r"\{0?(?::0?\d{0,2}d?)?\}"  # a whole number, of a width that a name may have: no attribute, no index
 TEMPLATE = re.compile(rf"((?:[^/{{}}\0]|\{{\{{|\}}\}})*){FIELD}((?:[^/{{}}\0]|\{{\{{|\}}\}})*)")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ops.data.frame_names import FLOW_PREFIXES
 from ops.data.transforms import MOTION_SCALES, RGB_SCALES, mirror, mirror_flow
-
-FLOW_PREFIXES = ("flow_x_", "flow_y_")
 
 
 def picture_names(template: str, numbers: Sequence[int], pairs: bool, first: int = 1) -> list[str]:

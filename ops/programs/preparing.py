@@ -112,19 +112,6 @@ def prepare(
         rehearse(network, args.input_size)  # of two, every BatchNorm has two values
     training_clips = clips(args, data, "train", context)
     precision, rate = choose_precision(args.amp, context.device), scaled_rate(args)
-    optimizer = build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5)
-    step = Step(
-        nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
-        optimizer,
-        precision.scaler(),
-        args.clip_gradient,
-        args.accumulate,
-        mixing(args, network),
-        batch_size=share,
-        context=context,
-        seed=args.seed,
-        skip_not_finite=args.nan == "skip",
-    )
     loader = (workers, args.seed, context.rank, context.world_size)
     run = Run(
         folders=folders,
@@ -133,7 +120,7 @@ def prepare(
         batches=train_loader(training_clips, share, *loader, timeout=args.read_timeout),
         val_batches=validation_loader(args, data, context) if args.eval_freq else None,
         precision=precision,
-        step=step,
+        step=step_of(args, network, precision, rate, start, context),
         rate=rate,
         frozen_epochs=min(args.lr_steps) if args.follow_pretrain else 0,
         about=described(args, data, network, folders.name, start)
@@ -149,16 +136,39 @@ def prepare(
     if args.ema:
         run.average = average = averaged(args, network, start.resumed)
         run.step.after = lambda: average.update_parameters(network)
-    if network.backbone_is_frozen:
+    announce(args, data, run, context)
+    return run
+
+
+def step_of(
+    args: argparse.Namespace, network: TSN, precision: Precision, rate: float, start: Start, context: DistributedContext
+) -> Step:
+    """How a batch becomes a step."""
+    return Step(
+        nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
+        build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5),
+        precision.scaler(),
+        args.clip_gradient,
+        args.accumulate,
+        mixing(args, network),
+        batch_size=context.share_of_batch(args.batch_size),
+        context=context,
+        seed=args.seed,
+        skip_not_finite=args.nan == "skip",
+    )
+
+
+def announce(args: argparse.Namespace, data: DataSource, run: Run, context: DistributedContext) -> None:
+    """Says what is trained, and how: the videos a step and the rate are the same for any number of processes."""
+    if run.network.backbone_is_frozen:
         ever = ", and so in the whole run" if run.frozen_epochs >= args.epochs else ""
         logger.info("--follow_pretrain: the backbone is frozen until epoch %g%s", run.frozen_epochs, ever)
     because = f" ({data.mirror_because})" if data.mirror_because else ""
     logger.info("%s: %d classes, mirroring: %s%s", data.name, len(data.categories), data.mirror, because)
-    shared = f", {share} of a batch on each" if context.world_size > 1 else ""
-    logger.info("%s: %s%s, --amp %s", folders.name, context.describe(), shared, precision.describe(network))
-    # The same, whatever the number of devices and processes.
-    logger.info("%s: %d videos a step, learning rate %g", folders.name, videos_a_step(args), rate)
-    return run
+    where, precision = f"{run.folders.name}: {context.describe()}", run.precision.describe(run.network)
+    share = f" ({run.step.batch_size} of each batch a process)" if context.world_size > 1 else ""
+    logger.info("%s, --amp %s, %d videos a step%s", where, precision, videos_a_step(args), share)
+    logger.info("learning rate %g", run.rate)
 
 
 def build(args: argparse.Namespace, data: DataSource, resumed: files.Checkpoint | None) -> tuple[TSN, Start]:

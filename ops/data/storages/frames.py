@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images, read_files
-from ops.data.frame_names import few, longest_series, numbers_frames, numbers_of
-from ops.data.modalities import FLOW_PREFIXES, MODALITIES, picture_names
+from ops.data.frame_names import FLOW_PREFIXES, few, longest_series, numbers_frames, numbers_of
+from ops.data.modalities import MODALITIES, picture_names
 from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, shorter_paths
 from ops.data.storages.checked import Checked, ContentSample, content_sample
 from ops.errors import InputError

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -180,16 +181,30 @@ def reported() -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        _let_go(error)
         sys.exit(_printed(f"error: {error}", 2))
     except Stopped as stopped:  # of several processes, which all are, one says so
+        _let_go(stopped)
         is_main = os.environ.get("RANK", "0") == "0"
         sys.exit(_printed(str(stopped), stopped.status) if is_main else stopped.status)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _let_go(error)
         sys.exit(_printed("stopped", 130))
     except Exception as error:
         if not (fault := environment_fault(error)):
             raise
+        _let_go(error)
         sys.exit(_printed(f"error: {fault}", 2))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Frees what the functions held that an error came out of, a loader among it.
+
+    Else its processes would learn of the end only when Python does, and each be waited for, five seconds.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _print_in_any_encoding() -> None:

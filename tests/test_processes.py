@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import distributed_evaluation
@@ -69,3 +70,12 @@ def as_number(cell: str) -> float | str:
         return float(cell)
     except ValueError:
         return cell
+
+
+def test_one_that_hangs_is_named_and_the_restart_meets_no_dead_process() -> None:
+    start = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1")
+    done = python(*start, "tests/hanging_process.py", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^error: process 1 \(pid \d+ on .*\) has not gone on for 0\.05 minutes .*: ", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("done")

@@ -165,7 +165,9 @@ def test_the_published_training_command_is_training_sh() -> None:
 SCRIPTS = ("demo_model", "predict", "quickstart", "run_tests", "screenshots")
 
 
-@pytest.mark.parametrize("script", ["training.sh", "testing.sh", *(f"scripts/{name}.sh" for name in SCRIPTS)])
+@pytest.mark.parametrize(
+    "script", ["training.sh", "testing.sh", "scripts/slurm/train.sbatch", *(f"scripts/{name}.sh" for name in SCRIPTS)]
+)
 def test_scripts_are_sound_shell(script: str) -> None:
     done = shell("bash", "-n", script)
     assert done.returncode == 0, done.stderr

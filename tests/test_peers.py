@@ -82,6 +82,18 @@ def test_all_who_wait_for_one_another_in_vain_blame_nobody() -> None:
     assert all("the network between them" in str(error) for error in errors)
 
 
+def test_a_gpu_that_hangs_is_named_by_its_own_process() -> None:
+    (peers, _) = group(2)
+    done, hangs = (type("Event", (), {"query": lambda self, now=now: now})() for now in (True, False))
+    for events in ([], [hangs], [done, hangs]):  # the last one is still at work, as it may be
+        peers._forwards.clear()
+        peers._forwards.extend(events)
+        peers.await_device()
+    peers._forwards.append(done)  # the one before it is not
+    with pytest.raises(MachineError, match=r"the GPU of process 0 \(pid"):
+        peers.await_device()
+
+
 def failing(peers: Peers, words: str, after: float = 0.0) -> Callable[[], None]:
     """A process whose collective fails with these words."""
 

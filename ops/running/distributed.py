@@ -73,7 +73,10 @@ class DistributedContext:
         """`network`, on this device already, spread over the GPUs or joined to the other processes."""
         if self.world_size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
-            return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=find_unused)
+            joined = DistributedDataParallel(network, device_ids=ids, find_unused_parameters=find_unused)
+            if ids and self.peers is not None:
+                joined.register_forward_hook(self.peers.after_forward)
+            return joined
         return self.spread(network)
 
     def spread(self, network: nn.Module) -> nn.Module:
@@ -117,8 +120,9 @@ class DistributedContext:
 
         Cheap enough for every step, as the GPU is not asked; a process that does not come to it is taken to hang.
         """
-        if self.world_size == 1:
+        if self.peers is None:
             return wish
+        self.peers.await_device()
         largest = torch.tensor(wish, dtype=torch.int64)
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.control)
         return int(largest)

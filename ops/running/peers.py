@@ -11,11 +11,13 @@ import re
 import socket
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 
+import torch
 from torch import distributed as dist
 
 from ops.errors import MachineError
@@ -42,6 +44,7 @@ class Peers:
         self._due = 0.0
         self._numbers = count()
         self._meetings = 0  # that this process has come to
+        self._forwards: deque[torch.cuda.Event] = deque(maxlen=2)  # the ends of the last two on the GPU
         store.set(f"who/{rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
         self._say("it had just been started")
 
@@ -72,6 +75,25 @@ class Peers:
             if absent or len(silent) == self.world_size:
                 raise MachineError(self._agreed(self._hanging(absent)))
         work.wait()
+
+    def after_forward(self, *_: object) -> None:
+        """A forward pass has been put into the GPU's queue: before the collective that the others' GPUs wait in."""
+        event = torch.cuda.Event()
+        event.record()
+        self._forwards.append(event)
+
+    def await_device(self) -> None:
+        """Waits until this GPU has done the last forward pass but one, which it has long unless it hangs.
+
+        So that its process does not agree to a step: the others' GPUs wait for this one, and all processes for theirs.
+        Raises MachineError after `patience`.
+        """
+        deadline = time.monotonic() + self.patience
+        while len(self._forwards) == 2 and not self._forwards[0].query():
+            if time.monotonic() > deadline:
+                minutes = f"{self.patience / 60:g} minutes (--timeout_minutes)"
+                raise MachineError(self._agreed(f"the GPU of {self._names([self.rank])} hangs for {minutes}"))
+            time.sleep(0.001)
 
     def leave(self) -> None:
         """This process ends by itself, and has said why."""

@@ -131,15 +131,21 @@ def test_what_is_no_fault_of_a_collective_stays_as_it_is() -> None:
     assert not isinstance(caught.value, MachineError)
 
 
-def test_a_store_that_is_gone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_store_the_processes_still_meet_but_wait_no_longer_than_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (peers, _) = group(2)
 
     def gone(*_: object) -> None:
         raise dist.DistNetworkError("Broken pipe")
 
-    monkeypatch.setattr(peers, "store", type("Gone", (), {"set": gone, "check": gone})())
+    methods = dict.fromkeys(("set", "check", "multi_get"), gone)
+    monkeypatch.setattr(peers, "store", type("Gone", (), methods)())
+    with peers.named():
+        peers.beat("on and on")
+        peers.meet(Collective(PATIENCE / 2))  # to save, for one
     with pytest.raises(MachineError, match="torchrun ended"), peers.named():
-        peers._say("on and on")
+        peers.meet(Collective())
 
 
 def test_a_start_has_a_prefix_that_no_dead_process_knows() -> None:

@@ -44,6 +44,7 @@ class Peers:
         self._due = 0.0
         self._numbers = count()
         self._meetings = 0  # that this process has come to
+        self._is_there = True  # the store: where torchrun is killed it is gone, but the processes can still save
         self._forwards: deque[torch.cuda.Event] = deque(maxlen=2)  # the ends of the last two on the GPU
         store.set(f"who/{rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
         self._say("it had just been started")
@@ -68,7 +69,7 @@ class Peers:
             if (now := time.monotonic()) < look:
                 continue
             look = now + self.patience / 20
-            beats = self._of_all("beat")
+            beats = self._beats()
             heard = [old if new == old[0] else (new, now) for new, old in zip(beats, heard, strict=True)]
             silent = [rank for rank, (_, since) in enumerate(heard) if now - since > self.patience]
             absent = [rank for rank in silent if json.loads(beats[rank])[1] < self._meetings]
@@ -115,7 +116,20 @@ class Peers:
 
     def _say(self, what: str) -> None:
         self._due = time.monotonic() + self._period
-        self.store.set(f"beat/{self.rank}", json.dumps([next(self._numbers), self._meetings, what]))
+        if self._is_there:
+            try:
+                self.store.set(f"beat/{self.rank}", json.dumps([next(self._numbers), self._meetings, what]))
+            except dist.DistError:
+                self._is_there = False
+
+    def _beats(self) -> list[bytes]:
+        """What each has said last; of nobody anything new once the store is gone."""
+        if self._is_there:
+            try:
+                return self._of_all("beat")
+            except dist.DistError:
+                self._is_there = False
+        return [json.dumps([0, 0, ""]).encode()] * self.world_size
 
     def _of_all(self, key: str) -> list[bytes]:
         return self.store.multi_get([f"{key}/{rank}" for rank in range(self.world_size)])

@@ -231,7 +231,7 @@ def test_a_header_that_does_not_begin_the_file_is_not_looked_for(tmp_path: Path)
     """FFmpeg passes over what comes before it, and the claims in it would not be found."""
     video = claiming(tmp_path, b"stsz", {8: 1, 12: MANY})
     video.write_bytes(b"\0\0\0\4" + video.read_bytes())
-    assert "container that is not read" in look(video)
+    assert "a container that is not read" in look(video)
 
 
 def test_hours_of_uncompressed_sound_are_no_claim() -> None:

@@ -167,7 +167,7 @@ def test_a_template_noted_by_hand_stays_and_is_taken(tmp_path: Path) -> None:
     assert lines(tmp_path, "jester", "val_videofolder.txt") == ["12 5 0"]
     assert resolve("jester", tmp_path / "dataset").template == "img_{:05d}.jpg"
     (own / "dataset.toml").write_text('template = "img.jpg"\n')
-    with pytest.raises(InputError, match=r"dataset.toml: template = 'img.jpg': a picture's file name with one number"):
+    with pytest.raises(InputError, match=r"dataset.toml: template = 'img.jpg': expected a frame's file name"):
         run(tmp_path, "jester")
 
 

@@ -129,7 +129,8 @@ def opened(video: Path) -> Iterator[tuple[Any, Any]]:
         if isinstance(fault, OSError):  # the disk's or the network's fault, not damage
             raise
         if isinstance(fault, av.error.ArgumentError):  # as of a container that is not on the list
-            raise DamageError("Invalid data, or a container that is not read") from None
+            large = f"frames of more than the {MAX_PIXELS:,} pixels allowed"
+            raise DamageError(f"Invalid data, a container that is not read, or {large}") from None
         raise DamageError(str(fault.strerror)) from None
 
 

@@ -202,7 +202,7 @@ def test_flow_of_a_video(tmp_path: Path) -> None:
     ("flags", "words"),
     [
         ([], "give one of"),
-        (["demo", "--flow", "x"], "its own place"),
+        (["--videos", "x"], "--flow DIR says where"),
         (["--videos", "x"], "--flow DIR"),
         (["dem"], "unknown data set"),
         (

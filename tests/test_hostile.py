@@ -368,6 +368,25 @@ def test_no_flow_is_written_beside_the_data_set(tmp_path: Path, path: str) -> No
     assert not (folder / "flow").exists()
 
 
+def test_flow_goes_where_a_description_says_only_if_that_is_in_its_folder_or_given(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    folder, elsewhere = tmp_path / "sets" / "own", tmp_path / "elsewhere"
+    write_frames(folder / "frames" / "v", [picture(0)] * 2)
+    (folder / "category.txt").write_text("a\n")
+    for name in ("train", "val"):
+        (folder / f"{name}_videofolder.txt").write_text("v 2 0\n")
+    run = ["own", "--root_dataset", str(tmp_path / "sets"), "--method", "dis", "-j", "1"]
+    for said in (str(elsewhere), "../../elsewhere"):
+        (folder / "dataset.toml").write_text(f'flow = "{said}"\n')
+        for more in ([], ["--flow", str(tmp_path / "third")]):
+            with pytest.raises(InputError, match="to say that it may be written there"):
+                extract_flow.main([*run, *more])
+        assert not elsewhere.exists()
+    (folder / "dataset.toml").write_text(f'flow = "{elsewhere}"\n')
+    assert extract_flow.main([*run, "--flow", str(elsewhere)]) == 0
+    assert (elsewhere / "v" / "flow_x_00001.jpg").is_file()
+
+
 # --- what people open ------------------------------------------------------------------------------------------------
 
 FORMULAS = ('=HYPERLINK("http://x","y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", "＝1", "'=1", "''@a")

@@ -124,7 +124,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_root(parser)
     add("--videos", type=Path, metavar="DIR", help="folder of videos, or one video")
     add("--frames", type=Path, metavar="DIR", help="folder of folders of frames")
-    add("--flow", type=Path, metavar="DIR", help="where the folders of flow go")
+    add("--flow", type=Path, metavar="DIR", help="where the folders of flow go (a data set has its own)")
     add("--method", default="tvl1", help="tvl1 or dis (tvl1)")
     add("--form", default="pairs", help="pairs or packed (pairs)")
     add("--bound", type=float, default=20.0, metavar="PIXELS", help="the largest motion (20)")
@@ -141,8 +141,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         faults.append(fault)
     if sum(map(bool, (args.dataset, args.videos, args.frames))) != 1:
         faults.append("give one of: a data set's name, --videos DIR, --frames DIR")
-    if bool(args.flow) == bool(args.dataset):
-        faults.append("--flow DIR says where the flow of --videos or --frames goes; a data set has its own place")
+    if not (args.flow or args.dataset):
+        faults.append("--flow DIR says where the flow of --videos or --frames goes")
     if not 0 < args.bound < float("inf"):
         faults.append(f"--bound {args.bound}: expected pixels, above 0")
     faults += common_faults(args)
@@ -155,6 +155,12 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     """The flow of a data set's frames, and the lists of it."""
     data = resolve(args.dataset, args.root_dataset, storage="frames")
     target = resolve(args.dataset, args.root_dataset, modality="Flow", storage="frames")
+    own = target.root.is_relative_to(target.folder) and stays_below(str(target.root.relative_to(target.folder)))
+    if (args.flow or target.root) != target.root or not (own or args.flow):  # where a stranger's file says, never
+        raise InputError(
+            f"--flow: the flow of {args.dataset} goes to {target.root}; leave the flag out, or where this is not in its "
+            "folder, give it to say that it may be written there"
+        )
     pairs = {target.train_list: data.train_list, target.val_list: data.val_list, target.test_list: data.test_list}
     there = {ours: theirs for ours, theirs in pairs.items() if theirs == data.train_list or theirs.is_file()}
     storage = open_storage(data)

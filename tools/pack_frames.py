@@ -74,7 +74,7 @@ from ops.data.packed_index import (
     write_index,
 )
 from ops.data.parallel import LINES, interrupts_held
-from ops.data.records import VideoRecord, read_list
+from ops.data.records import VideoRecord, read_list, shortened
 from ops.errors import InputError, explained, reported
 from ops.files import atomic_write, write_text
 from ops.locks import claimed
@@ -84,7 +84,16 @@ from tools.shard_sources import BadVideoError, Content, Folders, Source, Videos
 from tools.video_frames import FrameFormat
 
 # What tarfile raises for damaged ones.
-TAR_FAULTS = (tarfile.TarError, OSError, EOFError, ValueError, KeyError, ArithmeticError)
+TAR_FAULTS = (
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 SAMPLED = 16  # videos of which the space that all will take is estimated
 
 
@@ -458,8 +467,8 @@ def members(tar: Any) -> Iterator[tuple[tarfile.TarInfo, int]]:
     """Each file of a shard, and the CRC-32 of its content."""
     while member := tar.next():
         tar.members.clear()  # tarfile would keep them all
-        if not member.isreg():
-            raise tarfile.ReadError(f"{member.name!r} is no file")
+        if not member.isreg() or member.issparse():  # a sparse one may claim any size
+            raise tarfile.ReadError(f"{shortened(repr(member.name))} is no plain file")
         yield member, zlib.crc32(tar.extractfile(member).read())
 
 

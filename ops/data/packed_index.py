@@ -21,7 +21,6 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -31,6 +30,7 @@ import numpy as np
 
 from ops.data.decode import FrameError
 from ops.data.records import shortened
+from ops.data.stored_arrays import stored_arrays
 from ops.errors import InputError, is_limit
 from ops.files import atomic_write
 
@@ -39,7 +39,7 @@ INDEX_FILE = "index.json"
 SHARD, SHARD_NAME = "frames-{:05d}.tar", re.compile(r"frames-(\d{5,})\.tar")
 # A template's field has a width of three digits at most: no name is longer than what a file system takes.
 TEMPLATE_FORM = re.compile(r"(?:[^{}]|\{\{|\}\}|\{0?(?::\D{0,4}\d{0,3}\D?)?\}){1,300}")
-LARGEST_HEAD = 64 << 20  # bytes of an index.json; one of a million shards, which are a petabyte, has 60 MB
+LARGEST_HEAD = 16 << 20  # bytes of an index.json; a shard takes some 60, so that it is one of 280,000, of a GB each
 ARRAY_NAME = re.compile(r"index-(\d+)-(videos|files|paths)\.npy")
 PART_NAME = re.compile(r"frames-(\d{5,})\.npz")
 MEND = "tools/pack_frames.py --reindex makes it anew from the shards"
@@ -48,8 +48,11 @@ VIDEO_1 = np.dtype(
     [("path", "<u8"), ("first", "<u8"), ("length", "<u4"), ("shard", "<u4"), ("files", "<u4"), ("per_frame", "<u4")]
 )
 VIDEO = np.dtype([*VIDEO_1.descr, ("crc", "<u4")])
-PART = ("bytes", "paths", "counts", "per_frame", "files")  # the arrays of a shard's rows
 FILE = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of the data in the shard; CRC-32
+PART = {  # the arrays of a shard's rows, and of what they are
+    **{"bytes": np.dtype("<i8"), "paths": np.dtype("u1"), "counts": np.dtype("<u4"), "per_frame": np.dtype("<u4")},
+    "files": FILE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +124,12 @@ class PackedIndex:
             self.packing = Packing(**said["packing"])
             self.shards = [Shard(**shard) for shard in said["shards"]]
             self.number: int = said["number"]
-            mapped = (np.load(file, mmap_mode="r", allow_pickle=False) for file in array_files(root, self.number))
+            mapped = (np.lib.format.open_memmap(file, mode="r") for file in array_files(root, self.number))
             self._videos, self._files, paths = (np.asarray(array) for array in mapped)  # as memmap each look is slower
             form = VIDEO if self.is_checked else VIDEO_1
             _compare("the videos", (self._videos.dtype, self._videos.shape), (form, (said["videos"],)))
             _compare("the files", (self._files.dtype, self._files.shape), (FILE, (said["files"],)))
+            _compare("the videos' files", int(self._videos["files"].sum(dtype=np.uint64)), len(self._files))
             _compare("the paths", (paths.dtype, paths.ndim), (np.uint8, 1))
             self._starts, self._lengths, self._paths = self._videos["path"], self._videos["length"], paths.data
             self._sound = bytearray(len(self._videos))  # of which the checksum has been compared
@@ -151,8 +155,7 @@ class PackedIndex:
                 raise FrameError(self.damage)
             return None
         _, first, _, shard, count, per_frame, *_ = self._videos[place].item()
-        fits = shard < len(self.shards) and 0 < per_frame <= min(2, count) and first + count <= len(self._files)
-        if not fits or not (self._sound[place] or self._is_sound(place)):
+        if not (self._sound[place] or self._is_sound(place)):
             raise FrameError(f"{self.file}: damaged at {path}: {MEND}")
         self._sound[place] = True
         return Packed(path, self.shards[shard], per_frame, self._files[first : first + count])
@@ -170,9 +173,13 @@ class PackedIndex:
         """The videos of the shard of this number in `shards`, if there is no `damage`."""
         rows = self._videos[self._videos["shard"] == shard]
         rows = rows[np.argsort(rows["first"])]
-        paths = [self._paths[row["path"] : row["path"] + row["length"]].tobytes().decode() for row in rows]
-        first, count = int(rows["first"][0]), int(rows["files"].sum())
-        files = self._files[first : first + count]
+        ends = rows["first"] + rows["files"]
+        try:
+            _compare("the files of a shard's videos", rows["first"][1:].tolist(), ends[:-1].tolist())
+            paths = [self._paths[row["path"] : row["path"] + row["length"]].tobytes().decode() for row in rows]
+        except ValueError as error:
+            _refuse(self.file, error)
+        files = self._files[slice(int(rows["first"][0]), int(ends[-1])) if len(rows) else slice(0)]
         return Part(self.shards[shard], paths, rows["files"].tolist(), rows["per_frame"].tolist(), lambda: files)
 
     def _path(self, place: int) -> bytes:
@@ -180,10 +187,12 @@ class PackedIndex:
         return self._paths[start : start + int(self._lengths[place])].tobytes()
 
     def _is_sound(self, place: int) -> bool:
+        row = self._videos[place]
+        _, first, _, shard, count, per_frame, *_ = row.item()
+        if shard >= len(self.shards) or not 0 < per_frame <= min(2, count) or first + count > len(self._files):
+            return False
         if not self.is_checked:
             return True
-        row = self._videos[place]
-        first, count = int(row["first"]), int(row["files"])
         return int(row["crc"]) == _checksum(self._path(place), row, self._files[first : first + count])
 
 
@@ -216,8 +225,11 @@ def read_head(file: Path) -> dict[str, Any]:
 
 
 def is_template(template: Any) -> bool:
-    """Whether it makes short names of numbers, each another one."""
-    return type(template) is str and TEMPLATE_FORM.fullmatch(template) is not None
+    """Whether it is a text that makes short names of numbers, each another one."""
+    try:
+        return TEMPLATE_FORM.fullmatch(template) is not None and template.format(1) != template.format(2)
+    except (TypeError, ValueError, LookupError):
+        return False
 
 
 def _refuse(file: Path, error: Exception) -> NoReturn:
@@ -305,7 +317,7 @@ def save_part(root: Path, part: Part) -> None:
     with atomic_write(part_file(root, part.shard.name)) as opened:
         np.savez(
             opened,
-            bytes=part.shard.bytes,
+            bytes=np.int64(part.shard.bytes),
             paths=np.frombuffer("\n".join(part.paths).encode(), np.uint8),
             counts=np.array(part.counts, np.uint32),
             per_frame=np.array(part.per_frame, np.uint32),
@@ -318,10 +330,10 @@ def load_part(root: Path, shard: str) -> Part | None:
     file = part_file(root, shard)
     if not file.exists():
         return None
-    with _rows_of(file) as saved:
-        paths = saved["paths"].tobytes().decode().split("\n")
-        counts, per_frame = saved["counts"].tolist(), saved["per_frame"].tolist()
-        return Part(Shard(shard, int(saved["bytes"])), paths, counts, per_frame, lambda: _files_of(file))
+    saved = _rows_of(file)
+    paths = saved["paths"].tobytes().decode().split("\n")
+    counts, per_frame = saved["counts"].tolist(), saved["per_frame"].tolist()
+    return Part(Shard(shard, int(saved["bytes"][0])), paths, counts, per_frame, lambda: _rows_of(file)["files"])
 
 
 def part_file(root: Path, shard: str) -> Path:
@@ -337,21 +349,25 @@ def is_ours(file: Path) -> bool:
                 return set(saved.namelist()) == {f"{name}.npy" for name in PART}
         if match := ARRAY_NAME.fullmatch(file.name):
             forms = {"videos": (VIDEO, VIDEO_1), "files": (FILE,), "paths": (np.dtype(np.uint8),)}[match[2]]
-            return np.load(file, mmap_mode="r", allow_pickle=False).dtype in forms
+            return np.lib.format.open_memmap(file, mode="r").dtype in forms
     except Exception:  # a damaged header is parsed as Python, and claims a lot
         return False
     return False
 
 
-def _files_of(file: Path) -> np.ndarray:
-    with _rows_of(file) as saved:
-        return saved["files"]
-
-
-@contextmanager
-def _rows_of(file: Path) -> Iterator[Any]:
+def _rows_of(file: Path) -> dict[str, np.ndarray]:
+    """What lies beside a shard. Raises InputError for what does not fit together."""
     try:
-        with np.load(file, allow_pickle=False) as saved:
-            yield saved
+        saved = stored_arrays(file.read_bytes(), PART)
+        size, counts, per_frame, files = (saved[name] for name in ("bytes", "counts", "per_frame", "files"))
+        videos = 1 + saved["paths"].tobytes().decode().count("\n")
+        _compare("the videos", (len(counts), len(per_frame)), (videos, videos))
+        _compare("the files", len(files), int(counts.sum(dtype=np.uint64)))
+        if not (np.isin(per_frame, (1, 2)).all() and (counts >= per_frame).all() and len(size) == 1 and size[0] >= 0):
+            raise ValueError("numbers of files that no video has")
+        ends = files["offset"] + files["size"]
+        if (files["offset"] > size).any() or (ends > size).any() or (files["offset"][1:] < ends[:-1]).any():
+            raise ValueError("files that do not follow each other in the shard")
+        return saved
     except Exception as error:
         _refuse(file, error)

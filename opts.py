@@ -18,8 +18,7 @@ from typing import NoReturn, TypeVar
 
 from archs.names import ARCHS, RESNETS, TIMM_PREFIX
 from ops import names
-from ops.data.catalog import CATALOG, unknown
-from ops.data.urls import DEFAULT_GB, hidden
+from ops.data.catalog import CATALOG, Cache, hidden, unknown
 from ops.errors import InputError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -232,8 +231,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--root_path", metavar="DIR", type=hidden, help=where)
     what = "what is read of a URL is kept there (FEXNET_CACHE, ~/.cache/fexnet)"
     data.add_argument("--cache_dir", metavar="DIR", help=what)
-    what = f"GB of it at most ({DEFAULT_GB:g})"
-    data.add_argument("--cache_gb", type=float, default=DEFAULT_GB, metavar="GB", help=what)
+    most = Cache().gigabytes
+    data.add_argument("--cache_gb", type=float, default=most, metavar="GB", help=f"GB of it at most ({most:g})")
     storage = f"{', '.join(names.STORAGES)}: folders of frames, these packed, or video files"
     data.add_argument("--storage", help=f"{storage} (default: as dataset.toml says, frames)")
     data.add_argument("--decoder", default="auto", help=f"of video files: {', '.join(names.DECODERS)} (auto: pyav)")

@@ -52,20 +52,24 @@ class Handler(BaseHTTPRequestHandler):
         if status == 200 and not file.is_file():
             status = 404
         if status == 200:
-            body, range_ = file.read_bytes(), self.headers.get("Range", "")
+            state, range_ = file.stat(), self.headers.get("Range", "")
+            mark, size, start, end = f'"{state.st_mtime_ns}"', state.st_size, 0, state.st_size
             if with_body:
                 server.asked.append((name, range_))
-            mark, size = f'"{file.stat().st_mtime_ns}"', len(body)
             if range_ and server.ranges:
-                start, end = map(int, range_.removeprefix("bytes=").split("-"))
-                body, status = body[start : end + 1], 206
+                start, last = map(int, range_.removeprefix("bytes=").split("-"))
+                end, status = min(last + 1, size), 206
+            if with_body:
+                with file.open("rb") as opened:
+                    opened.seek(start)
+                    body = opened.read(end - start)
         self.send_response(status)
         if status in (200, 206):
             self.send_header("ETag", mark)
             self.send_header("Accept-Ranges", "bytes")
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{size}")
-        self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+        self.send_header("Content-Length", str(end - start if status in (200, 206) else 0))
         self.end_headers()
         if with_body:
             self.wfile.write(body)

@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ops.data.decode import FrameError
+from ops.data.frame_names import numbers_frames
 from ops.data.records import shortened
 from ops.data.stored_arrays import stored_arrays
 from ops.errors import InputError, is_limit
@@ -37,8 +38,6 @@ from ops.files import atomic_write
 FORMAT = 2  # the first had no checksums, but is read
 INDEX_FILE = "index.json"
 SHARD, SHARD_NAME = "frames-{:05d}.tar", re.compile(r"frames-(\d{5,})\.tar")
-# A template's field has a width of three digits at most: no name is longer than what a file system takes.
-TEMPLATE_FORM = re.compile(r"(?:[^{}]|\{\{|\}\}|\{0?(?::\D{0,4}\d{0,3}\D?)?\}){1,300}")
 LARGEST_HEAD = 16 << 20  # bytes of an index.json; a shard takes some 60, so that it is one of 280,000, of a GB each
 ARRAY_NAME = re.compile(r"index-(\d+)-(videos|files|paths)\.npy")
 PART_NAME = re.compile(r"frames-(\d{5,})\.npz")
@@ -49,7 +48,7 @@ VIDEO_1 = np.dtype(
 )
 VIDEO = np.dtype([*VIDEO_1.descr, ("crc", "<u4")])
 FILE = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of the data in the shard; CRC-32
-PART = {  # the arrays of a shard's rows, and of what they are
+PART: dict[str, np.dtype] = {  # the arrays of a shard's rows, and of what they are
     **{"bytes": np.dtype("<i8"), "paths": np.dtype("u1"), "counts": np.dtype("<u4"), "per_frame": np.dtype("<u4")},
     "files": FILE,
 }
@@ -215,21 +214,13 @@ def read_head(file: Path) -> dict[str, Any]:
             raise ValueError("a number is none")
         if not all(type(shard.name) is str and SHARD_NAME.fullmatch(shard.name) for shard in shards):
             raise ValueError("a shard's name is not frames-00000.tar or the like")
-        if packing.kind not in ("frames", "flow") or not is_template(packing.template):
+        if packing.kind not in ("frames", "flow") or not numbers_frames(packing.template):
             raise ValueError(f"packing {shortened(str(packing))}")
         return dict(said)
     except (FileNotFoundError, InputError):
         raise
     except Exception as error:  # what JSON may hold in other places than it should is of many kinds
         _refuse(file, error)
-
-
-def is_template(template: Any) -> bool:
-    """Whether it is a text that makes short names of numbers, each another one."""
-    try:
-        return TEMPLATE_FORM.fullmatch(template) is not None and template.format(1) != template.format(2)
-    except (TypeError, ValueError, LookupError):
-        return False
 
 
 def _refuse(file: Path, error: Exception) -> NoReturn:

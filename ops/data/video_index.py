@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ops.data.bounds import MAX_FRAMES, MAX_PIXELS
 from ops.data.filestate import FileState
 from ops.data.parallel import in_parallel
 from ops.data.paths import Paths
 from ops.data.stored_arrays import stored_arrays
-from ops.data.videofile import MAX_PIXELS, DamageError, FrameTable, scan
+from ops.data.videofile import DamageError, FrameTable, scan
 from ops.files import atomic_write
 from ops.machine import usable_cores
 
@@ -255,7 +256,8 @@ def read_index(file: Path) -> VideoIndex:
 def _refuse_nonsense(videos: np.ndarray, pools: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError for what no look at videos has found, or would take more memory than a video can ask for."""
     frames, steps = videos["num_frames"], videos["steps"]
-    bounded = frames <= np.maximum(videos["size"], 0).astype(np.uint64)  # each takes a byte of its file at least
+    most = np.minimum(videos["size"], MAX_FRAMES)  # a frame takes a byte of its file at least
+    bounded = frames <= np.maximum(most, 0).astype(np.uint64)
     fitting = (steps == 1) | (steps + 1 == frames) | ((steps == 0) & (videos["keys"] == 0))
     fitting &= videos["width"].astype(np.uint64) * videos["height"] <= MAX_PIXELS
     if not (bounded.all() and fitting.all() and (pools["keys"] < np.repeat(frames, videos["keys"])).all()):

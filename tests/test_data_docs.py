@@ -74,7 +74,7 @@ def test_documented_packing(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("FEXNET_DATASETS", raising=False)
     (demo / "dataset" / "demo").rename(demo / "dataset" / "mine")
     (demo / "dataset" / "mine" / "dataset.toml").touch()
-    _, packing = (block for block in blocks() if not of_download(block))
+    _, packing, *_ = (block for block in blocks() if not of_download(block))
     assert [words[1] for words in packing] == ["tools/pack_frames.py"] * 2 + ["tools/check_dataset.py"]
     for words in packing:
         assert PROGRAMS[words[1]](words[2:]) == 0, words
@@ -104,7 +104,7 @@ def test_a_newcomers_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     monkeypatch.delenv("FEXNET_DATASETS", raising=False)
     for clip in vid2img.find_videos(SHARED / "clips"):
         write_pieces(clip, tmp_path / "my_videos" / clip.stem)
-    walk, _ = (block for block in blocks() if not of_download(block))
+    walk, *_ = (block for block in blocks() if not of_download(block))
     assert len(walk) == 4
     for words in walk:
         assert not PROGRAMS[words[1]](words[2:]), words

@@ -10,13 +10,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from math import prod
 from typing import IO, Any, ClassVar
 
-from archs.records import check_records, is_zip
+from archs.records import check_records, is_zip, read_record
 
 ITEM_SIZES = {
     **{"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1},
@@ -42,8 +41,7 @@ def check_claims(file: IO[bytes]) -> None:
     if is_zip(file):
         sizes = check_records(file)
         folder = next(iter(sizes)).partition("/")[0]
-        with zipfile.ZipFile(file) as archive:
-            pickled = io.BytesIO(archive.read(f"{folder}/data.pkl"))
+        pickled = io.BytesIO(read_record(file, f"{folder}/data.pkl"))
         stored = {name.removeprefix(f"{folder}/data/"): size for name, size in sizes.items()}
         _Claims(pickled, sum(sizes.values()), stored).load()
     else:

@@ -39,8 +39,7 @@ def check_records(file: IO[bytes]) -> dict[str, int]:
             _refuse_another_end(file, size)
             _refuse_other_records(records, size)
             for record in records:
-                record.CRC = record.CRC or None  # type: ignore[assignment]  # which is not compared
-                with archive.open(record) as opened:
+                with _opened(archive, record) as opened:
                     while opened.read(CHUNK):
                         pass
     except OSError as error:
@@ -52,6 +51,17 @@ def check_records(file: IO[bytes]) -> dict[str, int]:
         raise ValueError(f"damaged ({error or 'it ends early'})") from error
     file.seek(0)
     return {record.filename: record.file_size for record in records}
+
+
+def read_record(file: IO[bytes], name: str) -> bytes:
+    """A record's content. Raises KeyError if there is none."""
+    with zipfile.ZipFile(file) as archive, _opened(archive, archive.getinfo(name)) as opened:
+        return opened.read()
+
+
+def _opened(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> IO[bytes]:
+    record.CRC = record.CRC or None  # type: ignore[assignment]  # which is not compared
+    return archive.open(record)
 
 
 def _refuse_another_end(file: IO[bytes], size: int) -> None:

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -237,7 +238,7 @@ DOORS: Sequence[Door] = (
     Door("published checkpoint", make_published, use),
     Door("published checkpoint, inside", inside(make_published, PICKLE), sealed(make_published, PICKLE, use)),
     Door("published checkpoint, no zip", lambda folder: make_published(folder, zipped=False), use),
-    Door("safetensors", make_safetensors, read_checkpoint),
+    *[Door("safetensors", make_safetensors, read_checkpoint)] * bool(find_spec("safetensors")),
     Door("scores", make_scores, judge),
     Door("scores, inside", inside(make_scores, SCORES), sealed(make_scores, SCORES, judge)),
     Door(

@@ -162,7 +162,7 @@ def test_the_published_training_command_is_training_sh() -> None:
     assert args.shift and args.fex == "paper" and args.no_partialbn and args.clip_gradient == 20
 
 
-SCRIPTS = ("demo_model", "predict", "quickstart", "run_tests", "screenshots")
+SCRIPTS = ("demo_model", "predict", "quickstart", "run_tests", "screenshots", "test_versions")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import test_models
 from opts import testing_options as read_testing_options
 from opts import training_options
 
-OTHERS = ("demo_model", "environment", "predict", "quickstart", "recipe", "run_tests", "screenshots")
+OTHERS = ("demo_model", "environment", "predict", "quickstart", "recipe", "run_tests", "screenshots", "test_versions")
 RECIPES = sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.sh") if path.stem not in OTHERS)
 
 # One of each network and way of sampling: the others differ in numbers alone.

@@ -135,7 +135,7 @@ def refuse_another(output: Path, description: str) -> None:
         return
     try:
         same = json.loads(file.read_text(encoding="utf-8")) == json.loads(description)
-    except ValueError:
+    except (ValueError, RecursionError):
         same = False
     if not same:
         raise InputError(

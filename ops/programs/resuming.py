@@ -56,7 +56,10 @@ def going_on_from(
     what = f"--resume {AUTO}" if args.resume == AUTO else "started anew"
     if path is not None:
         logger.info("%s: from %s", what, path)
-        return files.read_checkpoint(path)
+        resumed = files.read_checkpoint(path)
+        if was_restarted() and resumed.training.get("job") == job():
+            args.start_epoch = 0  # it was of what this job first went on from
+        return resumed
     begins = f"from {given.path}" if given else "a fresh start"
     logger.info("%s: no checkpoint in %s: %s", what, folders.checkpoints, begins)
     if args.evaluate and given is None:

@@ -16,7 +16,7 @@ from ops.data.urls import Cache
 from ops.errors import InputError, Stopped, explained
 from ops.model.tsn import TSN
 from ops.programs.preparing import Run, Start, build, prepare, validation_is_due, validation_loader
-from ops.programs.resuming import AUTO, NothingLeftError, going_on_from, named, run_folders
+from ops.programs.resuming import NothingLeftError, goes_on_by_itself, going_on_from, named, run_folders
 from ops.programs.saving import Saves, checkpoint_size
 from ops.programs.training_report import TrainingReport
 from ops.running import checkpoint as files
@@ -47,6 +47,8 @@ def run(args: argparse.Namespace, default_name: str) -> None:
         resumed = going_on_from(args, given, folders, context)
         if not (args.evaluate or args.overwrite):
             context.by_main(lambda: folders.refuse_to_overwrite(resumed))
+        if not args.evaluate:
+            context.by_main(lambda: folders.make_up_for(resumed, args.keep))
         lists = (args.train_list, args.val_list)
         where, cache = (args.root_path, args.modality, args.storage), Cache(args.cache_dir, args.cache_gb)
         data = resolve(args.dataset, args.root_dataset, *lists, *where, cache)
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace, default_name: str) -> None:
             stopped.advice = folders.how_to_go_on()
             raise
         except NothingLeftError as error:
-            if args.resume != AUTO:
+            if not goes_on_by_itself(args):
                 raise
             logger.info("%s: nothing is left to do", error)
 
@@ -92,6 +94,12 @@ def train(
     report = TrainingReport(folders.log, run.clips, data.categories, args) if log is not None else None
     saves, model = Saves(args, run, context, signals), None
 
+    def tell() -> None:
+        """Logs the epoch: before its last checkpoint, behind which no resumed run makes up for it."""
+        if log is not None and report is not None:  # the main process
+            log.add(run.rows)
+            report.renew()
+
     for epoch in range(done, args.epochs):
         if epoch == run.epoch:  # else it was stopped in this one's validation
             frozen = epoch < run.frozen_epochs
@@ -101,13 +109,13 @@ def train(
                 model = context.wrap(InPrecision(network, run.precision), find_unused=network.options.mixes_videos)
             with signals.held():
                 train_next(args, run, model, context, saves)
+                if not validation_is_due(args, run):
+                    tell()
                 saves.write(files.LATEST)
         improved = validate_last(args, run, evaluated, context) if validation_is_due(args, run) else None
         with signals.held():
-            if log is not None and report is not None:  # the main process
-                log.add(run.rows)  # before the last checkpoint, behind which no resumed run makes up for it
-                report.renew()
             if improved is not None:
+                tell()
                 # The best first: a crash between the two must not leave a checkpoint that claims a better one.
                 saves.write(*[files.BEST] * improved, files.LATEST)
             if context.is_main:

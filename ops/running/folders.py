@@ -108,6 +108,12 @@ class RunFolders:
             for number in sorted(number for number in numbers if number <= epoch)[:-count]:
                 (self.checkpoints / KEPT_NAME.format(number)).unlink()
 
+    def make_up_for(self, resumed: Checkpoint | None, count: int) -> None:
+        """Keeps the latest checkpoint, from which the run goes on, if it was killed before it could do so."""
+        is_latest = resumed is not None and resumed.path.resolve() == (self.checkpoints / LATEST).resolve()
+        if resumed is not None and is_latest and "begun" not in resumed.training:  # which is of a whole epoch
+            self.keep(resumed.training["epoch"], count)
+
     def _files(self) -> list[Path]:
         return list(self.checkpoints.iterdir()) if self.checkpoints.is_dir() else []
 

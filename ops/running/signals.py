@@ -24,6 +24,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._holding = 0
+        self._interrupted = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -41,9 +42,10 @@ class Signals:
             raise Stopped(self.received)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received == signal.SIGINT:
+        if number == signal.SIGINT and self._interrupted:
             os.write(2, b"stopped at once\n")  # print might be what is interrupted
             os._exit(130)
+        self._interrupted = self._interrupted or number == signal.SIGINT
         self.received = self.received or signal.Signals(number)
         self.stop_if_told()
 

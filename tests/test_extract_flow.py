@@ -203,7 +203,6 @@ def test_flow_of_a_video(tmp_path: Path) -> None:
     [
         ([], "give one of"),
         (["--videos", "x"], "--flow DIR says where"),
-        (["--videos", "x"], "--flow DIR"),
         (["dem"], "unknown data set"),
         (
             ["demo", "--method", "tvl", "--form", "pair", "--bound", "0"],

@@ -159,7 +159,7 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     if (args.flow or target.root) != target.root or not (own or args.flow):  # where a stranger's file says, never
         raise InputError(
             f"--flow: the flow of {args.dataset} goes to {target.root}; leave the flag out, or where this is not in "
-            "its folder, give it to say that it may be written there"
+            "the data set's folder, give it to say that it may be written there"
         )
     pairs = {target.train_list: data.train_list, target.val_list: data.val_list, target.test_list: data.test_list}
     there = {ours: theirs for ours, theirs in pairs.items() if theirs == data.train_list or theirs.is_file()}

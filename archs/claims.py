@@ -30,7 +30,7 @@ OTHER_TENSORS = ("torch._utils._rebuild_", "torch.sparse", "torch.storage", "tor
 NO_TENSORS = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"}
 LATIN = {"latin1", "latin-1"}  # how bytes stand in a pickle of protocol 2
 UNKNOWN_TO_TORCH = pickle.BYTEARRAY8 + pickle.INST + pickle.OBJ + pickle.DICT + pickle.FROZENSET + pickle.ADDITEMS
-HEADERS = 3  # pickles before the content in a file that is no zip: a number, a version, a machine
+PICKLES = 5  # in a file that is no zip: a number, a version, a machine, the content, the names of its storages
 
 
 def check_claims(file: IO[bytes]) -> None:
@@ -48,9 +48,22 @@ def check_claims(file: IO[bytes]) -> None:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         with suppress(EOFError):  # torch says so
-            for _ in range(HEADERS + 1):
-                _Claims(file, size).load()
+            for _ in range(PICKLES):
+                _Claims(_Bounded(file, size), size).load()
     file.seek(0)
+
+
+class _Bounded:
+    """A file of so many bytes, of which no more are asked for at a time: Python would first take memory for them."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.size, self.readline = file, size, file.readline
+
+    def read(self, count: int) -> bytes:
+        """Raises ValueError if it is more than the whole file."""
+        if count > self.size:
+            raise ValueError(f"it claims text of {count} bytes")
+        return self.file.read(count)
 
 
 class _Storage:
@@ -102,7 +115,7 @@ class _StandIn:
 class _Claims(pickle._Unpickler):
     """A pickle's content with stand-ins. `size`: of the file in bytes; `stored`: of its records, by their names."""
 
-    def __init__(self, file: IO[bytes], size: int, stored: Mapping[str, int] | None = None) -> None:
+    def __init__(self, file: IO[bytes] | _Bounded, size: int, stored: Mapping[str, int] | None = None) -> None:
         super().__init__(file, encoding="latin1")
         self.stack: list[Any]
         self.stored, self.unclaimed, self.left = stored, size, SHARED * size + ROOM

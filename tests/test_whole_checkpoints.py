@@ -255,6 +255,16 @@ def test_a_field_of_another_kind_is_named(field: str, value: Any, words: str, tm
         store_calibration(tmp_path / "a.pth", {"temperature": 1.0})
 
 
+def test_a_text_that_claims_two_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / doors.PUBLISHED
+    torch.save(THREE, path, _use_new_zipfile_serialization=False)
+    before, mark, names = path.read_bytes().rpartition(b"]q\x00X")  # of the storages, in the last pickle
+    path.write_bytes(before + mark + b"\xff\xff\xff\x7f" + names[4:])
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(InputError, match="claims text of 2147483647 bytes"):
+        read_checkpoint(path)
+
+
 def test_a_field_that_is_missed_is_named(tmp_path: Path) -> None:
     content = {"format": 1, **doors.own()}
     for names, words in (

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The tests with the oldest and with the newest versions that requirements.txt allows, each in an environment of its own.
+# The tests with the oldest and with the newest versions that requirements.txt allows, each in its own environment.
 # Arguments go to pytest, e.g. `-k sampling`. FEXNET_VENVS says where the environments are (.venvs), some 5 GB each;
 # they are made once for each text of the requirements. PYTHON is what they are made with: python3, 3.10 or 3.11 for the
-# oldest, which have no wheels for later ones.
+# oldest, which have no wheels for later ones. With these, what is optional is left out: its tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venvs=${FEXNET_VENVS:-.venvs}
@@ -22,7 +22,7 @@ install() { # which of the two
     oldest requirements.txt >"$here/requirements.txt"
     printf '%s\n' 'pytest==8.0.0' 'pytest-xdist==3.5.0' 'hypothesis' >>"$here/requirements.txt"
   else
-    grep -v '^-r requirements-optional' requirements-dev.txt | sed "s|^-r |-r $PWD/|" >"$here/requirements.txt"
+    echo "-r $PWD/requirements-dev.txt" >"$here/requirements.txt"
   fi
   "$here/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
     -r "$here/requirements.txt"

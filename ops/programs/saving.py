@@ -19,7 +19,6 @@ from ops.running.signals import ENDING, Signals
 
 logger = logging.getLogger("fexnet")
 
-GO_ON, SAVE, STOP = range(3)  # what a process may wish
 RETRY = 5.0  # seconds between two tries to write to a full disk
 
 
@@ -37,22 +36,16 @@ class Saves:
     _last: float = field(default_factory=time.monotonic)
 
     def after_batch(self, trained_on: int, steps: int, meters: Meters) -> None:
-        """Saves in mid-epoch if that is due; then raises Stopped if a signal has come.
+        """Saves in mid-epoch (see `write`) if that is due, or a signal has come.
 
         trained_on: videos of the epoch, of all processes. steps: that it has had.
         """
-        if not self.run.step.is_whole:
-            return
-        wish = self.context.agree(STOP if self.signals.received else SAVE if self._is_due(steps) else GO_ON)
-        if wish == GO_ON:
-            return
-        self.run.begun, self.run.sums = trained_on, meters.sums(self.context)
-        self.write(files.LATEST)
-        if wish == STOP:
-            raise Stopped(self.signals.received or ENDING[0])  # of a signal that other processes have got
+        if self.run.step.is_whole and self.context.agree(self._is_told or self._is_due(steps)):
+            self.run.begun, self.run.sums = trained_on, meters.sums(self.context)
+            self.write(files.LATEST)
 
     def write(self, *names: str) -> None:
-        """Writes the run as it is now to these checkpoints."""
+        """Writes the run as it is now to these checkpoints; then raises Stopped if a process has got a signal."""
         refuse_not_finite(self.run)
         with self.signals.held():
             if self.context.is_main:
@@ -61,6 +54,12 @@ class Saves:
                     self._write(name, content)
             self._last = time.monotonic()
             self.context.wait()
+            if self.context.agree(self._is_told):
+                raise Stopped(self.signals.received or ENDING[0])
+
+    @property
+    def _is_told(self) -> bool:
+        return self.signals.received is not None
 
     def _is_due(self, steps: int) -> bool:
         """The main process's clock counts, and its wish is all others'."""

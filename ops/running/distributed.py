@@ -123,7 +123,7 @@ class DistributedContext:
         if self.peers is None:
             return wish
         self.peers.await_device()
-        largest = torch.tensor(wish, dtype=torch.int64)
+        largest = torch.tensor(int(wish), dtype=torch.int64)
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.control)
         return int(largest)
 

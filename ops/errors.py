@@ -202,10 +202,14 @@ def reported() -> Iterator[None]:
 def _let_go(error: BaseException | None) -> None:
     """Frees what the functions held that an error came out of, a loader among it.
 
-    Else its processes would learn of the end only when Python does, and each be waited for, five seconds.
+    From Python 3.12 on they live until Python ends, and only then would a loader's processes be told to end, too late
+    to listen: each is waited for, five seconds.
     """
     while error is not None:
-        traceback.clear_frames(error.__traceback__)
+        trace, error.__traceback__ = error.__traceback__, None
+        traceback.clear_frames(trace)
+        while trace is not None:  # a frame that is cleared still holds its function, and what that encloses
+            trace.tb_next, trace = None, trace.tb_next
         error = error.__cause__ or error.__context__
 
 

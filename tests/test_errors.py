@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import torch
 
 from ops.data import decode
 from ops.data.decode import FrameError, decode_group
-from ops.errors import InputError, environment_fault, explained, reported
+from ops.errors import InputError, Stopped, environment_fault, explained, reported
 from ops.running.checkpoint import read_checkpoint
+from ops.running.signals import ENDING
 
 WORKER = "Caught {} in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n{}"
 
@@ -132,3 +135,33 @@ def test_a_checkpoint_is_not_to_blame_for_missing_memory(tmp_path: Path, monkeyp
     monkeypatch.setattr(torch, "load", refuse)
     with pytest.raises(InputError, match=r"ckpt\.pth: DefaultCPUAllocator: can't allocate memory.*; smaller batches"):
         read_checkpoint(tmp_path / "ckpt.pth")
+
+
+@pytest.mark.parametrize("error", [InputError("wrong"), Stopped(signal.SIGTERM), KeyboardInterrupt(), MemoryError()])
+def test_what_a_program_held_is_freed_before_it_ends(error: BaseException) -> None:
+    class Held:
+        pass
+
+    kept = []
+
+    def work() -> None:
+        held = Held()
+        kept.append(weakref.ref(held))
+
+        def use() -> None:
+            print(held)
+            try:
+                raise OSError
+            except OSError as cause:
+                raise error from cause
+
+        use()
+
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        with pytest.raises(SystemExit) as caught, reported():
+            work()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert caught.value.code in (2, 75, 130) and kept[0]() is None

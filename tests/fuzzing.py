@@ -9,6 +9,8 @@ one to four mutations, which follow from the seed, the door's name and the case'
 end of the process, more than SECONDS of processor time or MEMORY. A faulty case is saved, and its door, number and
 traceback are shown.
 
+Ctrl-C ends it after the turn, with the table.
+
 Doors take turns of some seconds each, so that quick ones have more cases. Cases run in forked processes, many in each;
 what kills one costs that case alone.
 """
@@ -36,6 +38,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -367,7 +370,7 @@ def main() -> int:
         most = min(left, max(100, args.cases // (4 * len(chosen))))
         tally.add(turn(door, args.seed, tally.cases, most, TURN, args.faults))
 
-    with ThreadPoolExecutor(args.jobs) as threads:
+    with ThreadPoolExecutor(args.jobs) as threads, suppress(KeyboardInterrupt):  # then of what there is by then
         while sum(tally.cases for tally in tallies.values()) < args.cases:
             before = sum(tally.cases for tally in tallies.values())
             list(threads.map(one, chosen))

@@ -325,7 +325,7 @@ def ranks(root: Path, number: int, draw: random.Random) -> Found:
     words = said.read_text(errors="replace")
     found.counts["went on within an epoch"] += "going on within epoch" in words
     found.expect("started anew: from" in words, f"{name}: it did not go on")
-    expect_as_whole(root, name, found, "whole2")
+    expect_as_whole(root, name, found, "whole_two")
     return found
 
 
@@ -348,7 +348,7 @@ def torchruns(root: Path, number: int, draw: random.Random) -> Found:
     found.counts["saved in mid-epoch"] += position(root, name, found)[1] > 0
     found.counts["runs"] += 1
     found.expect(ended(started(argv, said, *TORCHRUN)) == 0, f"{name}: it can't be started again")
-    expect_as_whole(root, name, found, "whole2")
+    expect_as_whole(root, name, found, "whole_two")
     return found
 
 
@@ -432,7 +432,7 @@ def prepare(root: Path, harness: str) -> None:
     if harness == "quickstart":
         child = started([*flags_of(root, "whole_quick"), *QUICKSTART, "--epochs=2"], root / "whole.txt")
     elif harness in ("ranks", "torchruns"):
-        child = started([*flags_of(root, "whole2"), *LONGER, "-j1"], root / "whole.txt", *TORCHRUN)
+        child = started([*flags_of(root, "whole_two"), *LONGER, "-j1"], root / "whole.txt", *TORCHRUN)
     else:
         child = forked([*flags_of(root, "whole"), *TINY, "-j1"], root / "whole.txt")
     if ended(child) != 0:

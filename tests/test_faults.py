@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import torch
-from programs import REPOSITORY, TINY, train
+from programs import REPOSITORY, TINY, python, train
 from test_programs import timeless
-from test_resuming import same, saved
+from test_resuming import same, saved, signalled
 from torch import nn
 
 from ops.data.clips import VideoClips
@@ -358,3 +358,91 @@ def test_a_process_that_can_read_nothing_gets_of_the_others_videos(
     for batch in found:
         assert batch.labels.tolist() == [place + 10 for place in batch.indices.tolist()]
         assert not len(batch) or torch.equal(batch.clips, clips[batch.indices])
+
+
+# What each process trains on, a line a batch; its labels are no numbers where NAN says so.
+RECORDING = """
+import os, sys, pathlib
+import torch
+import main
+from ops.errors import reported
+from ops.running.engine import Step, train_one_epoch
+from ops.programs import training
+out, nan = pathlib.Path(os.environ["ORDER"] + os.environ.get("RANK", "0")), os.environ.get("NAN")
+def watched(model, batches, *others):
+    def each():
+        for batch in batches:
+            with out.open("a") as file:
+                print(*batch.indices.tolist(), file=file)
+            yield batch
+    return train_one_epoch(model, each(), *others)
+real = torch.nn.CrossEntropyLoss.forward
+def forward(self, scores, labels):
+    lines = out.read_text().count("\\n") if self.training and out.exists() else 0
+    return real(self, scores * float("nan") if nan == f"{os.environ['RANK']} {lines}" else scores, labels)
+training.train_one_epoch = watched
+torch.nn.CrossEntropyLoss.forward = forward
+with reported():
+    main.main(sys.argv[1:])
+"""
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+def recorded(root: Path, order: str, *flags: str, nan: str = "") -> tuple[list[list[int]], str]:
+    """Trains with two processes: the global batches in the order they were trained on, and what was said."""
+    out = ("--root_log", str(root / "log"), "--root_model", str(root / "checkpoint"), "-j0")
+    argv = ("demo", "RGB", "--root_dataset", str(root / "dataset"), *TINY, *out, *flags)
+    told = {"ORDER": str(root / order), "NAN": nan, "OMP_NUM_THREADS": "1"}
+    done = python(*TORCHRUN, "--no-python", sys.executable, "-c", RECORDING, *argv, **told)
+    assert done.returncode == 0, done.stderr
+    parts = [(root / f"{order}{rank}").read_text().splitlines() for rank in (0, 1)]
+    return [[int(place) for part in both for place in part.split()] for both in zip(*parts, strict=True)], done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_in_the_order_in_which_one_began(whole: Path) -> None:
+    run = (*RUN, "--epochs=1", "--resume=auto")
+    batches, _ = recorded(whole, "two", *run, "--store_name=two")
+    sampler = EpochSampler(24, 8, 0, True)
+    assert [place for batch in batches for place in batch] == [place for _, place in sampler]
+    with signalled(0), pytest.raises(Stopped):
+        train(whole, *run, "--store_name=one_two")
+    rest, said = recorded(whole, "one_two", *run, "--store_name=one_two")
+    assert rest == batches[1:] and "going on within epoch 1, after 8 of its 24 videos" in said
+    assert saved(whole, "one_two")["rows"][0]["train_videos"] == 24
+
+
+@pytest.mark.slow
+def test_a_step_that_is_no_number_on_one_process_is_left_out_on_both(whole: Path) -> None:
+    _, said = recorded(whole, "nan", *RUN, "--epochs=1", "--store_name=nan2", "--nan=skip", nan="1 2")
+    assert "the loss became nan" in said or "a step whose loss or gradient is no finite number is left out" in said
+    assert all(value.isfinite().all() for value in saved(whole, "nan2")["state_dict"].values())
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def environment_of(pid: int) -> list[str]:
+    """As `NAME=value`."""
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_named(whole: Path) -> None:
+    """It gets SIGSTOP; all end within a minute and a half, of which torchrun waits for it half a minute."""
+    out = ("--root_log", str(whole / "log"), "--root_model", str(whole / "checkpoint"), "-p1", "-j1")
+    argv = ("demo", "RGB", "--root_dataset", str(whole / "dataset"), *TINY, *RUN, *out, "--epochs=50", "--lr=1e-5")
+    command = (sys.executable, *TORCHRUN, "main.py", *argv, "--timeout_minutes=0.1", "--store_name=stopped")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as torchrun:
+        said_until(torchrun, "epoch 1/50, 3/3 loss")
+        (hung,) = [pid for pid in children(torchrun.pid) if "RANK=1" in environment_of(pid)]
+        os.kill(hung, signal.SIGSTOP)
+        began = time.monotonic()
+        lines = said_until(torchrun, "error:")
+        assert f"process 1 (pid {hung} on " in lines[-1] and "has not gone on for 0.1 minutes" in lines[-1]
+        assert time.monotonic() - began < 60
+        _, rest = torchrun.communicate(timeout=120)
+    assert torchrun.returncode and "process 0 (pid" not in rest

@@ -62,7 +62,7 @@ class _Bounded:
     def read(self, count: int) -> bytes:
         """Raises ValueError if it is more than the whole file."""
         if count > self.size:
-            raise ValueError(f"it claims text of {count} bytes")
+            raise ValueError(f"it is shorter than the {count} bytes of text that it claims to hold")
         return self.file.read(count)
 
 

@@ -131,7 +131,7 @@ def test_a_checkpoint_is_not_to_blame_for_missing_memory(tmp_path: Path, monkeyp
     def refuse(*_: object, **__: object) -> None:
         torch.empty(10**15)
 
-    (tmp_path / "ckpt.pth").touch()
+    torch.save({}, tmp_path / "ckpt.pth")
     monkeypatch.setattr(torch, "load", refuse)
     with pytest.raises(InputError, match=r"ckpt\.pth: DefaultCPUAllocator: can't allocate memory.*; smaller batches"):
         read_checkpoint(tmp_path / "ckpt.pth")

@@ -125,6 +125,12 @@ def test_what_is_no_video_in_python(recognizer: Recognizer, video: Any, words: s
         recognizer(video)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_scores_that_are_no_numbers_are_no_prediction(recognizer: Recognizer, value: float) -> None:
+    with pytest.raises(InputError, match="its scores are infinite or no numbers"):
+        recognizer.probabilities(torch.tensor([1.0, value]))
+
+
 def broken(folder: Path) -> dict[str, Path]:
     """Files and folders that are no video, each by what is to be said of it."""
     folder.mkdir()

@@ -12,9 +12,11 @@ import torch
 from published import clip, filled
 from torch import nn
 
+from ops.data.loader import Batch
 from ops.errors import InputError
 from ops.model.tsn import TSN, NetworkOptions, build_network
-from ops.running.engine import Step, count_top_k, ranks
+from ops.running.distributed import ALONE
+from ops.running.engine import Step, count_top_k, ranks, validate
 from ops.running.optimizer import build_optimizer, learning_rate, parameter_groups, restore_optimizer
 from ops.running.precision import Precision, choose_precision
 from ops.running.published import rename_published
@@ -289,3 +291,15 @@ def test_restored_momentum_is_whole_and_lies_as_the_weights_do() -> None:
     saved["state"][5]["momentum_buffer"] = torch.ones(3)
     with pytest.raises(InputError, match=r"ckpt\.pth: its optimizer is of another network"):
         restore_optimizer(resumed, saved, path)
+
+
+def test_a_score_that_is_infinite_enters_no_accuracy() -> None:
+    """Though it is a wrong class's, and the loss a finite number."""
+    batch = Batch(torch.zeros(1, 1, 1, 3, 2, 2), torch.tensor([0]), torch.tensor([7]), [])
+
+    class Infinite(nn.Module):
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[1.0, -torch.inf]])
+
+    with pytest.raises(InputError, match="the scores are infinite or no numbers at videos 7"):
+        validate(Infinite(), [batch], nn.CrossEntropyLoss(), ALONE)

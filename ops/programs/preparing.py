@@ -244,7 +244,7 @@ def validation_loader(args: argparse.Namespace, data: DataSource, context: Distr
             f"the validation list {data.val_list} of data set {data.name!r} is missing: {without}move some lines of "
             f"{data.train_list} into it{making}"
         )
-    share = context.share_of_batch(args.batch_size)
+    share = max(1, args.batch_size // context.world_size)
     processes = (context.workers(args.workers), context.rank, context.world_size)
     return eval_loader(clips(args, data, "val", context), share, *processes, timeout=args.read_timeout)
 

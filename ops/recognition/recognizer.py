@@ -158,7 +158,12 @@ class Recognizer:
         return mean_scores(self.scorer, clips, self.device)
 
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        """Of scores `(…, K)`: softmax, after the temperature of the contract."""
+        """Of scores `(…, K)`: softmax, after the temperature of the contract.
+
+        Raises InputError for scores that are infinite or no numbers.
+        """
+        if not scores.isfinite().all():
+            raise InputError(f"{self.contract.network}: its scores are infinite or no numbers: its weights are damaged")
         return (scores.double() / self.contract.temperature).softmax(dim=-1)
 
     def _prediction(self, path: str, item: Sample, scores: torch.Tensor) -> Prediction:

@@ -96,7 +96,8 @@ class Meters(Clock):
         scores = scores if scores.ndim == 2 else scores.mean(dim=1)  # (N, T, K) to (N, K)
         labels = labels if labels.ndim == 1 else labels.argmax(dim=1)  # the larger share
         top1, top5 = count_top_k(scores, labels, 1), count_top_k(scores, labels, 5)
-        self._pending = torch.stack([loss.double() * len(labels), top1.double(), top5.double()])
+        finite = scores.isfinite().all()
+        self._pending = torch.stack([loss.double() * len(labels), top1.double(), top5.double(), finite.double()])
         self._places = list(places)
         self.videos += len(labels)
 
@@ -135,9 +136,10 @@ class Meters(Clock):
     def _read(self) -> None:
         if self._pending is None:
             return
-        loss, top1, top5 = self._pending.tolist()
-        if not math.isfinite(loss):
-            raise InputError(f"the loss became {loss} at {self.naming(self._places)}: {self.remedy}")
+        loss, top1, top5, finite = self._pending.tolist()
+        if not (math.isfinite(loss) and finite):
+            what = "the scores are infinite or no numbers" if math.isfinite(loss) else f"the loss became {loss}"
+            raise InputError(f"{what} at {self.naming(self._places)}: {self.remedy}")
         self.loss, self.top1, self.top5 = self.loss + loss, self.top1 + top1, self.top5 + top5
         self._pending, self._places = None, []
 

@@ -350,7 +350,14 @@ def test_a_damaged_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("path", 3), ("seconds", NAN), ("views", "1"), ("top", [{"label": 1, "class": "lift"}]), ("top", 3)],
+    [
+        ("path", 3),
+        ("path", "a\ud800"),
+        ("seconds", NAN),
+        ("views", "1"),
+        ("top", [{"label": 1, "class": "lift"}]),
+        ("top", 3),
+    ],
 )
 def test_damaged_predictions_are_not_gone_on_with(field: str, value: Any, tmp_path: Path) -> None:
     path = doors.make_predictions(tmp_path)

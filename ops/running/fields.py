@@ -7,6 +7,7 @@ enough that no number in a file of a few kilobytes makes a program take all memo
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ VALUES = 1_000_000  # in one field, all that lies within it counted
 DEEP = 5  # containers within one another, of what is written as JSON elsewhere
 COLDEST, HOTTEST = 1e-6, 1e6  # temperatures that float32 divides scores by without overflow
 
+LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # a surrogate that stands for no byte (see `surrogateescape`)
 SCALER = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
 
 _short = reprlib.Repr()
@@ -57,8 +59,8 @@ def number(least: float = -math.inf, most: float = math.inf) -> Check:
 
 
 def text(name: str, value: Any) -> None:
-    """Of a sane length."""
-    if type(value) is not str or len(value) > LETTERS or "\0" in value:
+    """Of a sane length, which can be written again: half of a character only in place of a byte, as in a file's name."""
+    if type(value) is not str or len(value) > LETTERS or "\0" in value or LONE.search(value):
         raise ValueError(f"{name} is {_shown(value)}, expected text of up to {LETTERS} letters")
 
 

@@ -27,6 +27,7 @@ from torch import nn
 
 from ops.data.clips import VideoClips
 from ops.data.loader import Batch, EpochSampler
+from ops.data.parallel import forking, hear
 from ops.errors import InputError, Stopped
 from ops.locks import claimed
 from ops.programs import preparing, training
@@ -217,6 +218,24 @@ def test_a_signal_ends_the_wait_for_a_lock(whole: Path, monkeypatch: pytest.Monk
             train(whole, *RUN, "--store_name=waits")
         assert time.monotonic() - began < 10
         timer.join()
+
+
+def test_a_signal_while_processes_are_forked_comes_behind_it_and_not_to_them() -> None:
+    """As a loader starts its own, which a signal may reach before they have handlers of their own."""
+    reached = []
+    with caught(), pytest.raises(Stopped), forking():
+        child = os.fork()
+        if not child:
+            try:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+                hear([signal.SIGUSR1])
+                os._exit(7)
+            finally:
+                os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    assert reached == [7] and not signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 # ---- Processes that are killed or hang, memory, disks

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from ops.data.clips import Clips, Sample, Unreadable, VideoClips
-from ops.data.parallel import processes_can_wait
+from ops.data.parallel import forking, hear, processes_can_wait
 from ops.data.slots import Copy, SlotHandle, Slots
 from ops.errors import InputError
 from ops.machine import keep_freed_memory
@@ -202,7 +202,8 @@ class Loader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        items = iter(self.loader)
+        with forking():
+            items = iter(self.loader)
         before = self.reading.counts.copy()
         while True:
             try:
@@ -420,6 +421,7 @@ def _start_worker(reading: Reading, _worker: int) -> None:
     signal.signal(signal.SIGTERM, end)
     if hasattr(signal, "SIGUSR1"):  # not on Windows
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    hear(signal.valid_signals())
     keep_freed_memory()
 
 

@@ -6,14 +6,15 @@ import itertools
 import logging
 import signal
 import sys
-from collections.abc import Callable, Collection, Generator, Iterator
+import threading
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from functools import cache
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -130,3 +131,36 @@ def interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """Puts off the signals that have a handler in Python while processes are forked; these set their own, and `hear`.
+
+    Otherwise they would do what the main process does at a signal, and it would not always do it: what a handler raises
+    while the interpreter does its part of a fork is printed and forgotten. (Blocked, a signal may come to another
+    thread; and then its handler is called in this one all the same.)
+    """
+    came: list[int] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere nobody may set them
+        handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda received, _: came.append(received))
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        hear(handlers)
+    for number in came:
+        signal.raise_signal(number)
+
+
+def hear(signals: Iterable[int]) -> None:
+    """Lets these signals come again (see `forking`)."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)

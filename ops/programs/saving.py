@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import signal
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from ops.programs.preparing import Run
 from ops.running import checkpoint as files
 from ops.running.distributed import DistributedContext
 from ops.running.engine import Meters
-from ops.running.signals import ENDING, Signals
+from ops.running.signals import Signals
 
 logger = logging.getLogger("fexnet")
 
@@ -40,7 +41,7 @@ class Saves:
 
         trained_on: videos of the epoch, of all processes. steps: that it has had.
         """
-        if self.run.step.is_whole and self.context.agree(self._is_told or self._is_due(steps)):
+        if self.run.step.is_whole and self.context.agree(self._told or self._is_due(steps)):
             self.run.begun, self.run.sums = trained_on, meters.sums(self.context)
             self.write(files.LATEST)
 
@@ -54,12 +55,13 @@ class Saves:
                     self._write(name, content)
             self._last = time.monotonic()
             self.context.wait()
-            if self.context.agree(self._is_told):
-                raise Stopped(self.signals.received or ENDING[0])
+            if number := self.context.agree(self._told):
+                raise Stopped(signal.Signals(number))
 
     @property
-    def _is_told(self) -> bool:
-        return self.signals.received is not None
+    def _told(self) -> int:
+        """The number of the signal that this process has got; 0 if none."""
+        return self.signals.received or 0
 
     def _is_due(self, steps: int) -> bool:
         """The main process's clock counts, and its wish is all others'."""

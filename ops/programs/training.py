@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from torch import nn
@@ -14,9 +14,10 @@ from ops.data.clips import VideoClips
 from ops.data.loader import Loader, readable
 from ops.data.urls import Cache
 from ops.errors import InputError, Stopped, explained
+from ops.files import in_words as fault_in_words
 from ops.model.tsn import TSN
 from ops.programs.preparing import Run, Start, build, prepare, validation_is_due, validation_loader
-from ops.programs.resuming import NothingLeftError, goes_on_by_itself, going_on_from, named, run_folders
+from ops.programs.resuming import NothingLeftError, going_on_from, named, run_folders
 from ops.programs.saving import Saves, checkpoint_size
 from ops.programs.training_report import TrainingReport
 from ops.running import checkpoint as files
@@ -44,11 +45,9 @@ def run(args: argparse.Namespace, default_name: str) -> None:
         folders = run_folders(args, given, default_name)
         if not args.evaluate:  # from the first second, so that of two that start together one ends at once
             context.by_main(lambda: held.enter_context(folders.claimed()))
-        resumed = going_on_from(args, given, folders, context)
+        resumed, folders = going_on_from(args, given, folders, context)
         if not (args.evaluate or args.overwrite):
             context.by_main(lambda: folders.refuse_to_overwrite(resumed))
-        if not args.evaluate:
-            context.by_main(lambda: folders.make_up_for(resumed, args.keep))
         lists = (args.train_list, args.val_list)
         where, cache = (args.root_path, args.modality, args.storage), Cache(args.cache_dir, args.cache_gb)
         data = resolve(args.dataset, args.root_dataset, *lists, *where, cache)
@@ -66,8 +65,9 @@ def run(args: argparse.Namespace, default_name: str) -> None:
             stopped.advice = folders.how_to_go_on()
             raise
         except NothingLeftError as error:
-            if not goes_on_by_itself(args):
+            if not folders.auto:
                 raise
+            context.by_main(lambda: folders.make_up_for(resumed, args.keep))
             logger.info("%s: nothing is left to do", error)
 
 
@@ -83,22 +83,15 @@ def train(
     """All epochs: train, write the checkpoint, then validate when due, and log."""
     run = prepare(args, data, network, context, start, folders)
     evaluated = context.spread(InPrecision(run.kept, run.precision))  # for validation, where processes do not meet
-    said = {**vars(args), "name": folders.name, "precision": run.precision.name, "devices": context.devices}
-    said["data"] = run.about["data"]
     done = run.epoch - validation_is_due(args, run)
-    rows = [row for row in run.rows if row["epoch"] <= done]
-    after = done if start.resumed else None
     # Nothing is replaced before all else has worked.
-    context.by_main(lambda: folders.make_room(start.resumed, checkpoint_size(run), args.keep))
-    log = context.by_main(lambda: RunLog(folders.log, said, after, rows))
-    report = TrainingReport(folders.log, run.clips, data.categories, args) if log is not None else None
+    kept = min(args.keep, args.epochs)
+    context.by_main(lambda: folders.make_room(start.resumed, checkpoint_size(run), kept))
+    context.by_main(lambda: folders.make_up_for(start.resumed, kept))
+    if not context.from_main((folders.checkpoints / files.BEST).is_file()):
+        run.best = 0.0  # no file stands for its number
+    tell = telling(args, data, run, context, after=done if start.resumed else None)
     saves, model = Saves(args, run, context, signals), None
-
-    def tell() -> None:
-        """Logs the epoch: before its last checkpoint, behind which no resumed run makes up for it."""
-        if log is not None and report is not None:  # the main process
-            log.add(run.rows)
-            report.renew()
 
     for epoch in range(done, args.epochs):
         if epoch == run.epoch:  # else it was stopped in this one's validation
@@ -110,7 +103,7 @@ def train(
             with signals.held():
                 train_next(args, run, model, context, saves)
                 if not validation_is_due(args, run):
-                    tell()
+                    tell()  # before its last checkpoint, behind which no resumed run makes up for it
                 saves.write(files.LATEST)
         improved = validate_last(args, run, evaluated, context) if validation_is_due(args, run) else None
         with signals.held():
@@ -119,9 +112,33 @@ def train(
                 # The best first: a crash between the two must not leave a checkpoint that claims a better one.
                 saves.write(*[files.BEST] * improved, files.LATEST)
             if context.is_main:
-                folders.keep(run.epoch, args.keep)
+                folders.keep(run.epoch, kept)
     best = f"best top-1 {run.best:.2f} %; " if args.eval_freq else ""
     logger.info("%sweights in %s", best, folders.checkpoints)
+
+
+def telling(
+    args: argparse.Namespace, data: DataSource, run: Run, context: DistributedContext, after: int | None
+) -> Callable[[], None]:
+    """Begins the run's log, or goes on with it `after` so many epochs; what it gives logs all epochs so far."""
+    said = {**vars(args), "name": run.folders.name, "precision": run.precision.name, "devices": context.devices}
+    said["data"] = run.about["data"]
+    rows = [row for row in run.rows if row["epoch"] <= (after or 0)]
+    log = context.by_main(lambda: RunLog(run.folders.log, said, after, rows))
+    report = TrainingReport(run.folders.log, run.clips, data.categories, args) if log is not None else None
+
+    def tell() -> None:
+        if log is None or report is None:  # not the main process
+            return
+        try:
+            log.add(run.rows)
+        except OSError as error:  # no reason to lose the epoch, which is not saved yet
+            logger.warning(
+                "%s: can't be written: %s; the lines are kept for the next time", log.table, fault_in_words(error)
+            )
+        report.renew()
+
+    return tell
 
 
 def train_next(args: argparse.Namespace, run: Run, model: nn.Module, context: DistributedContext, saves: Saves) -> None:

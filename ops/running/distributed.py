@@ -206,9 +206,9 @@ def join_processes(gpus: list[int] | None, timeout_minutes: float = 10.0) -> Ite
         except MachineError:
             end_within(30)  # whatever waits for the others in a thread or on a GPU
             raise
-        except BaseException:
+        except BaseException as error:
             with suppress(RuntimeError):
-                context.peers.leave()
+                context.peers.leave(error)
             raise
     # Not after an error: the other processes may be waiting in a collective; this one's end lets torchrun end them.
     dist.destroy_process_group()

@@ -26,10 +26,12 @@ from ops.running.distributed import ALONE, DistributedContext
 logger = logging.getLogger(__name__)
 
 COUNTS = ("loss", "top1", "top5", "videos", "skipped")  # what `Meters` add up
+NO_FRAMES = "check the frames' folder"
 IN_TRAINING = (
     "lower --lr, clip gradients (--gd 20), or give --amp off; where it is these videos' fault, --nan skip leaves out "
     "steps like this one"
 )
+MOST_LOST = 20  # steps in a row that --nan skip leaves out: then it is not for a few videos
 LEAST_SCALE = 1e-4  # of the loss in fp16; it starts at 65536 and is halved for each step whose gradients overflow
 
 
@@ -65,6 +67,10 @@ def by_place(places: Sequence[int]) -> str:
     return f"videos {', '.join(map(str, places))}"
 
 
+# A batch for `Meters.add`: its loss, scores, labels, and places in the list.
+Counted = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[int]]
+
+
 @dataclass
 class Meters(Clock):
     """What a pass adds up. skipped: videos that were left out. naming, remedy: for a batch whose loss is no number.
@@ -80,6 +86,7 @@ class Meters(Clock):
     skipped: float = 0.0
     naming: Naming = by_place
     remedy: str = "give --amp off, or other weights"
+    lost: bool = False  # some were left out for their loss or gradient
     _pending: torch.Tensor | None = None
     _places: list[int] = field(default_factory=list)  # of the batch that is pending
 
@@ -101,6 +108,18 @@ class Meters(Clock):
         self._places = list(places)
         self.videos += len(labels)
 
+    def add_step(self, batches: Sequence[Counted], step: Step) -> None:
+        """Counts batches; if the step that they made was left out, as left out, with the names of those at fault."""
+        if not step.lost:
+            for batch in batches:
+                self.add(*batch)
+        elif batches:
+            self.lost = True
+            self.skipped += sum(len(places) for *_, places in batches)
+            own = [self.naming(places) for loss, _, _, places in batches if not loss.isfinite()]
+            guilty = "; ".join(step.context.gather(own)) or "nothing but its gradient"
+            logger.warning("a step is left out, as the loss is no finite number at %s", guilty)
+
     def sums(self, context: DistributedContext) -> dict[str, float]:
         """What has been added up by all processes, for `resumed`; the times are this one's."""
         self._read()
@@ -120,9 +139,8 @@ class Meters(Clock):
         sums = self.sums(context)
         loss, top1, top5, videos, skipped = (sums[name] for name in COUNTS)
         if videos == 0:
-            raise InputError(
-                f"no readable video in the whole pass ({skipped:.0f} unreadable): check the frames' folder"
-            )
+            what, remedy = ("step with a finite loss", IN_TRAINING) if self.lost else ("readable video", NO_FRAMES)
+            raise InputError(f"no {what} in the whole pass ({skipped:.0f} videos left out): {remedy}")
         return {
             "loss": loss / videos,
             "top1": 100 * top1 / videos,
@@ -156,7 +174,8 @@ class Step:
     for all. `mix`: clips and labels (N,) to mixed clips and shares (N, K). `after`: called after each step that the
     optimizer has made, and so not after one that the scaler skipped. `seed`: what is drawn for a batch follows from it,
     from the batch's key, and on several processes from their rank. `skip_not_finite`: a step whose loss or gradient is
-    no finite number is left out, and nothing of it stays; to know it, each step waits for the device.
+    no finite number is left out, and nothing of it stays; to know it, each step waits for the device. `lost`: whether
+    the last step was.
     """
 
     criterion: nn.Module
@@ -170,8 +189,10 @@ class Step:
     context: DistributedContext = ALONE
     seed: int = 0
     skip_not_finite: bool = False
+    lost: bool = False
     _batches: int = 0  # gathered so far
     _weight: float = 0.0  # of their videos, in whole batches
+    _lost_in_a_row: int = 0
     _losses: list[torch.Tensor] = field(default_factory=list)
     _before: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)  # buffers, and what was in them
 
@@ -215,24 +236,36 @@ class Step:
             weight = self.context.mean(self._weight)
             for parameter in trained:
                 parameter.grad.div_(weight)
-        lost = self.skip_not_finite and self._is_lost(trained)
+        self.lost = self.skip_not_finite and self._is_lost(trained)
         if self.clip_gradient is not None:
             nn.utils.clip_grad_norm_(trained, self.clip_gradient)
         scale = self.scaler.get_scale()  # fp16 alone has one, on the device, and so waits for it
-        if not lost:
+        if not self.lost:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._batches, self._weight = 0, 0.0
-        if lost:
+        self._end(scale)
+
+    def _end(self, scale: float) -> None:
+        """What follows a step, before which the loss was scaled so; InputError if steps have failed for some time."""
+        if self.lost:
             for buffer, was in self._before:
                 buffer.copy_(was)
         elif self.scaler.get_scale() >= scale:
             self.after()
-        elif scale < LEAST_SCALE:  # every step has been skipped for some time
+            self._lost_in_a_row = 0
+            return
+        self._lost_in_a_row += self.lost
+        if scale < LEAST_SCALE:
             raise InputError(
                 "the gradients are not finite, however small the loss is scaled in fp16: lower --lr, clip gradients "
                 "(--gd 20), or give --amp off"
+            )
+        if self._lost_in_a_row == MOST_LOST:
+            raise InputError(
+                f"the loss or gradient of {MOST_LOST} steps in a row was no finite number (--nan skip): lower --lr, "
+                "clip gradients (--gd 20), or give --amp off"
             )
 
     def _is_lost(self, trained: Sequence[nn.Parameter]) -> bool:
@@ -240,10 +273,7 @@ class Step:
         losses, self._losses = self._losses, []
         gradients = [] if self.scaler.is_enabled() else [p.grad for p in trained if p.grad is not None]
         finite = torch.stack([each.isfinite().all() for each in (*losses, *gradients)]).all()  # one look at the device
-        lost = bool(self.context.agree(int(not finite.item())))
-        if lost:
-            logger.warning("a step whose loss or gradient is no finite number is left out")
-        return lost
+        return bool(self.context.agree(int(not finite.item())))
 
 
 def draw_from(*numbers: int) -> None:
@@ -305,6 +335,7 @@ def train_one_epoch(
     """
     model.train()
     meters = meters or Meters()
+    gathered: list[Counted] = []
     for number, batch in enumerate(meters.timed(loader), start=key[1]):
         context.beat(f"training, batch {number + 1} of epoch {key[0] + 1}")
         meters.skipped += len(batch.unreadable)
@@ -314,13 +345,13 @@ def train_one_epoch(
             with memory_in_words(batch.clips):
                 # Training has one view a video.
                 loss, scores, labels = step(model, batch.clips[:, 0], batch.labels, (key[0], number))
-            if step.skip_not_finite and not loss.isfinite():
-                logger.warning("the loss became %s at %s", loss.item(), meters.naming(places))
-                meters.skipped += len(batch)
-            else:
-                meters.add(loss, scores, labels, places)
+            gathered.append((loss, scores, labels, places))
+        if step.is_whole or not step.skip_not_finite:  # else it is not known yet whether they count
+            meters.add_step(gathered, step)
+            gathered = []
         on_batch(number, meters)
     step.finish()
+    meters.add_step(gathered, step)
     return meters.statistics(context)
 
 

@@ -59,7 +59,7 @@ def number(least: float = -math.inf, most: float = math.inf) -> Check:
 
 
 def text(name: str, value: Any) -> None:
-    """Of a sane length, which can be written again: half of a character only in place of a byte, as in a file's name."""
+    """Of a sane length, and such that it can be written again (see `LONE`)."""
     if type(value) is not str or len(value) > LETTERS or "\0" in value or LONE.search(value):
         raise ValueError(f"{name} is {_shown(value)}, expected text of up to {LETTERS} letters")
 

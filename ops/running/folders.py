@@ -61,8 +61,8 @@ class RunFolders:
     def make_room(self, resumed: Checkpoint | None, checkpoint_size: int, kept: int = 0) -> None:
         """Removes what an earlier run left, all of it. InputError if checkpoints of so many bytes would not fit.
 
-        A new run soon has two, the latest and the best, and of so many epochs one to be kept; a resumed one replaces
-        those that are there.
+        A new run soon has two, the latest and the best, and one of each of the `kept` epochs, the last of which is the
+        latest; a resumed one replaces those that are there.
         """
         earlier_log = self.earlier_log(resumed)
         for file in [*self.earlier_checkpoints(resumed), *earlier_log]:
@@ -70,7 +70,7 @@ class RunFolders:
                 file.unlink()
         if earlier_log:
             self._remove_extras()
-        needed = checkpoint_size * (1 if resumed else 2 + kept)
+        needed = checkpoint_size * (1 if resumed else 2 + max(0, kept - 1))
         free = shutil.disk_usage(self.checkpoints).free
         if needed > free:
             raise InputError(
@@ -79,10 +79,13 @@ class RunFolders:
             )
 
     def own_checkpoints(self) -> list[Path]:
-        """Those that are there, the latest first: what it may go on from."""
-        epochs = {int(match[1]): file for file in self._files() if (match := KEPT.fullmatch(file.name))}
-        ordered = [self.checkpoints / LATEST, *(epochs[number] for number in sorted(epochs, reverse=True))]
-        return [file for file in (*ordered, self.checkpoints / BEST) if file.is_file()]
+        """Those that are there, the latest first: what it may go on from.
+
+        By their times, and not by their epochs: a run that went back has left some of a future that is no more.
+        """
+        kept = [file for file in self._files() if KEPT.fullmatch(file.name) or file.name == BEST]
+        ordered = sorted(kept, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        return [file for file in (self.checkpoints / LATEST, *ordered) if file.is_file()]
 
     def earlier_checkpoints(self, resumed: Checkpoint | None) -> list[Path]:
         """Those of another run than the one that goes on after `resumed`."""

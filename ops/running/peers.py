@@ -23,6 +23,7 @@ from torch import distributed as dist
 from ops.errors import MachineError
 
 LONG = timedelta(days=30)  # of a collective that `Peers.meet` watches over: it ends by the beats, not by a clock
+WHY = 500  # letters of why a process has ended, for the others
 GRACE = 2.0  # seconds in which all who met the same failure say so: who gives up closes its connections at once
 # What gloo and NCCL raise besides torch's own classes: plain RuntimeErrors.
 _BROKEN = re.compile(r"gloo|NCCL|Connection (?:reset|closed)|Broken pipe|Timed out waiting")
@@ -96,9 +97,9 @@ class Peers:
                 raise MachineError(self._agreed(f"the GPU of {self._names([self.rank])} hangs for {minutes}"))
             time.sleep(0.001)
 
-    def leave(self) -> None:
+    def leave(self, error: BaseException) -> None:
         """This process ends by itself, and has said why."""
-        self.store.set(f"ended/{self.rank}", "")
+        self.store.set(f"ended/{self.rank}", str(error)[:WHY] or type(error).__name__)
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -144,7 +145,8 @@ class Peers:
             time.sleep(0.05)
         ended = [rank for rank in range(self.world_size) if self.store.check([f"ended/{rank}"])]
         if ended:
-            return self._agreed(f"{self._names(ended)} has ended; its own message says why")
+            why = self.store.get(f"ended/{ended[0]}").decode()
+            return self._agreed(f"{self._names(ended)} has ended: {why}")
         if self.store.check(["late"]):
             return self._agreed(self._hanging(missing))
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -44,6 +45,8 @@ class Signals:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._interrupted:
             os.write(2, b"stopped at once\n")  # print might be what is interrupted
+            for child in multiprocessing.active_children():
+                child.kill()
             os._exit(130)
         self._interrupted = self._interrupted or number == signal.SIGINT
         self.received = self.received or signal.Signals(number)

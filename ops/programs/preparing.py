@@ -30,7 +30,7 @@ from ops.running.distributed import DistributedContext
 from ops.running.engine import Step, norms_in_words
 from ops.running.folders import RunFolders
 from ops.running.mixing import Mixing
-from ops.running.optimizer import build_optimizer, restore_optimizer
+from ops.running.optimizer import build_optimizer, restore_optimizer, set_learning_rate
 from ops.running.precision import Precision, choose_precision
 from ops.running.runlog import Row
 from ops.running.synced_norm import synchronised
@@ -338,6 +338,8 @@ def restore(args: argparse.Namespace, resumed: files.Checkpoint, run: Run, same_
             f"--resume {resumed.path}: it has {run.epoch} epochs, all that --epochs {args.epochs} asks for"
         )
     restore_optimizer(run.step.optimizer, saved["optimizer"], resumed.path)
+    if run.rows:  # where only a validation is left, what is saved after it has this rate
+        set_learning_rate(run.step.optimizer, run.rows[-1]["lr"])
     if saved["scaler"] and run.step.scaler.is_enabled():
         run.step.scaler.load_state_dict(saved["scaler"])
     for option in LEARNING:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from archs.claims import check_claims
+from archs.pickle_claims import check_claims
 
 # The keys under which training code puts a network's weights; averaged ones come last, as they stand beside the others.
 HOLDERS = (

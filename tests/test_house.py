@@ -28,7 +28,7 @@ from tools import (
 PLAIN = {
     *("ops.console", "ops.machine", "ops.errors", "ops.files", "ops.heartbeat"),
     *("ops.locks", "ops.names", "ops.optional", "ops.tables"),
-    *("archs.names", "archs.claims", "archs.records", "archs.state_dicts"),
+    *("archs.names", "archs.pickle_claims", "archs.zip_records", "archs.state_dicts"),
 }
 ROOMS = {
     "archs": set(),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from archs.records import check_records
+from archs.zip_records import check_records
 from ops.errors import InputError
 
 ARRAYS = ("paths", "labels", "scores", "categories", "softmax", "left_out")  # in a file of scores

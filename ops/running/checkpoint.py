@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from archs import state_dicts
-from archs.records import check_records
+from archs.zip_records import check_records
 from ops.errors import InputError, environment_fault
 from ops.files import atomic_write
 from ops.model.input_stage import adapted_kernels

@@ -15,7 +15,7 @@ from contextlib import suppress
 from math import prod
 from typing import IO, Any, ClassVar
 
-from archs.records import check_records, is_zip, read_record
+from archs.zip_records import check_records, is_zip, read_record
 
 ITEM_SIZES = {
     **{"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1},

@@ -15,7 +15,7 @@ from contextlib import suppress
 from math import prod
 from typing import IO, Any, ClassVar
 
-from archs.zip_records import check_records, is_zip, read_record
+from archs.zip_records import UnsupportedError, check_records, is_zip, read_record
 
 ITEM_SIZES = {
     **{"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1},
@@ -36,7 +36,7 @@ PICKLES = 5  # in a file that is no zip: a number, a version, a machine, the con
 def check_claims(file: IO[bytes]) -> None:
     """Raises ValueError for a damaged file, or one that claims what it does not hold; leaves it at its beginning.
 
-    What it may name is torch's to say.
+    UnsupportedError where it is whole, and of a kind that is not read here. What it may name is torch's to say.
     """
     if is_zip(file):
         sizes = check_records(file)
@@ -94,13 +94,13 @@ class _StandIn:
         elif name.endswith("codecs.encode") and not (len(given) == 2 and given[1] in LATIN):
             raise ValueError(f"it encodes text as {given[1:]}")
         elif (name.startswith(OTHER_TENSORS) and name not in NO_TENSORS) or name.endswith(("Tensor", "Storage")):
-            raise ValueError(f"it holds other tensors than plain dense ones ({name})")
+            raise _other_tensors(name)
         return _StandIn(self.claims)
 
     def __setstate__(self, state: object) -> None:
         """Takes nothing."""
         if self.name.endswith("Tensor"):
-            raise ValueError(f"it holds other tensors than plain dense ones ({self.name})")
+            raise _other_tensors(self.name)
 
     def __setitem__(self, key: object, value: object) -> None:
         """Takes nothing."""
@@ -140,8 +140,10 @@ class _Claims(pickle._Unpickler):
             return _StandIn(self)  # torch refuses it, or it is the source of a module
         _, kind, key, _, numbers = pid[:5]
         item_size = ITEM_SIZES.get(kind.name.rpartition(".")[2].removesuffix("Storage"))
-        if item_size is None or type(key) is not str or type(numbers) is not int or numbers < 0:
-            raise ValueError(f"it holds other tensors than plain dense ones ({kind.name})")
+        if item_size is None:
+            raise _other_tensors(kind.name)
+        if type(key) is not str or type(numbers) is not int or numbers < 0:
+            raise ValueError(f"it holds a storage {key!r:.80} of {numbers!r:.80} numbers")
         if key not in self.claimed:
             there = self.unclaimed if self.stored is None else self.stored.get(key, 0)
             if numbers * item_size > there:
@@ -183,6 +185,13 @@ class _Claims(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Any]] = {
         code: load for code, load in pickle._Unpickler.dispatch.items() if code not in UNKNOWN_TO_TORCH
     } | {pickle.NEWOBJ[0]: make, pickle.SETITEM[0]: set_item, pickle.SETITEMS[0]: set_items}
+
+
+def _other_tensors(name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"it holds other tensors than plain dense ones of usual types ({name:.80}), which are not supported: have its "
+        "maker save the network's weights alone, as such: torch.save(network.float().state_dict(), FILE)"
+    )
 
 
 def _parts(value: Any) -> Iterable[Any]:

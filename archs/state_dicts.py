@@ -5,11 +5,14 @@ Stands below every room, so that backbones and video networks are read in one wa
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import re
+import stat
 from collections import Counter
-from collections.abc import Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +20,7 @@ import numpy as np
 import torch
 
 from archs.pickle_claims import check_claims
+from archs.zip_records import UnsupportedError
 
 # The keys under which training code puts a network's weights; averaged ones come last, as they stand beside the others.
 HOLDERS = (
@@ -40,20 +44,31 @@ def read(path: Path, file: IO[bytes] | None = None) -> Any:
 
     `file`: opened within `path`, as a part of an archive. NumPy's numbers are Python's, its arrays are there and empty.
     Raises ValueError, saying what to do, for a damaged file or one that holds other objects, OSError for one that
-    cannot be read, and MemoryError.
+    cannot be read (a named pipe, which is not waited for, among them), and MemoryError.
     """
     try:
-        with nullcontext(file) if file else path.open("rb") as opened, torch.serialization.safe_globals(STAND_INS):
+        with nullcontext(file) if file else _opened(path) as opened, torch.serialization.safe_globals(STAND_INS):
             check_claims(opened)  # of this very file, which nobody can exchange before it is loaded
             content = torch.load(opened, map_location="cpu", weights_only=True)
         _refuse_deep(content)
         return content
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from error
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, UnsupportedError):
         raise
     except Exception as error:  # torch's, and those of what reads a pickle, are of many kinds
         raise ValueError(f"damaged or no checkpoint: copy or train it again ({_cause(str(error))})") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=without_waiting) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "a named pipe or a device, not a file", str(path))
+        yield opened
 
 
 def unwrapped(content: Any, holders: int = 2) -> dict[str, Any] | None:
@@ -89,8 +104,12 @@ def without_prefix(state: dict[str, torch.Tensor], known: Collection[str]) -> di
     return {name.removeprefix(fit[0]): value for name, value in state.items() if name.startswith(fit[0])}
 
 
+class DivergedError(ValueError):
+    """A tensor whose file may be whole, and is of no use."""
+
+
 def check_tensors(state: Mapping[Any, Any]) -> None:
-    """Raises ValueError, naming it, for what is no name, or no dense tensor of finite numbers."""
+    """Raises ValueError, naming it, for what is no name, or no dense tensor of finite numbers (then DivergedError)."""
     for name, value in state.items():
         if not isinstance(name, str):
             raise ValueError(f"a tensor's name is a {type(name).__name__}, expected text")
@@ -99,7 +118,10 @@ def check_tensors(state: Mapping[Any, Any]) -> None:
         if value.layout != torch.strided or value.device.type == "meta" or value.dtype not in NUMBERS:
             raise ValueError(f"{name} is a tensor of {value.dtype} in another form than networks here have")
         if not is_finite(value):
-            raise ValueError(f"{name} has values that are infinite or no numbers (NaN): of a training that diverged")
+            raise DivergedError(
+                f"{name} has values that are infinite or no numbers (NaN), of a training that diverged: take an "
+                "earlier checkpoint, or train it again"
+            )
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

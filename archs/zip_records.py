@@ -18,6 +18,10 @@ ZIP = b"PK\x03\x04"  # what such a file begins with
 END, LOCATOR, END64 = 22, 20, 56
 
 
+class UnsupportedError(ValueError):
+    """A whole file, of a kind that is not read here; the message says what else to save."""
+
+
 def is_zip(file: IO[bytes]) -> bool:
     """Whether it begins as one; it is left at its beginning."""
     file.seek(0)
@@ -30,7 +34,8 @@ def check_records(file: IO[bytes]) -> dict[str, int]:
     """The names and sizes in bytes of the records, each of which has been read and has its checksum.
 
     One written without (its CRC-32 is then nought) is taken as it is. Raises ValueError for a file that is damaged, or
-    is another zip than those programs write: with compressed records, or more in it than the file is long.
+    is another zip than those programs write: with compressed records, or more in it than the file is long; of torch's
+    own other zips, UnsupportedError.
     """
     size = file.seek(0, os.SEEK_END)
     try:
@@ -75,6 +80,11 @@ def _refuse_another_end(file: IO[bytes], size: int) -> None:
 
 
 def _refuse_other_records(records: Sequence[zipfile.ZipInfo], size: int) -> None:
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        raise UnsupportedError(
+            "a TorchScript archive, which holds code: have its maker save the weights alone: "
+            "torch.save(module.state_dict(), FILE)"
+        )
     for record in records:
         if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
             raise ValueError(f"its record {record.filename!r} is compressed, or damaged: these programs store records")

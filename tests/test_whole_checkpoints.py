@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import logging
+import os
 import random
+import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,13 +20,18 @@ import numpy as np
 import pytest
 import torch
 
+from archs.backbone import state_dict_of
 from ops import files
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions, combine, named_scores, read_scores
+from ops.evaluation.report.runs_page import write_runs_page
+from ops.evaluation.report.training_page import Sheet, write_training_page
+from ops.programs.resuming import named
 from ops.recognition.contract import network_and_contract
 from ops.recognition.results import Results
 from ops.running.checkpoint import read_checkpoint, save_checkpoint, store_calibration
 from ops.running.logged import read_run
+from ops.running.runlog import RunLog
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +199,66 @@ def test_a_file_that_claims_what_it_does_not_hold(what: str, zipped: bool, tmp_p
     assert str(path) in str(caught.value) and len(str(caught.value)) < 1000
 
 
+UNSUPPORTED: dict[str, Callable[[Path], object]] = {
+    "float8": lambda p: torch.save({"a": torch.ones(2), "b": torch.ones(2).to(torch.float8_e4m3fn)}, p),
+    "uint16": lambda p: torch.save({"a": torch.ones(2), "b": torch.ones(2, dtype=torch.uint16)}, p),
+    "sparse": lambda p: torch.save({"a": torch.ones(2), "b": torch.ones(2).to_sparse()}, p),
+    "quantised": lambda p: torch.save({"b": torch.quantize_per_tensor(torch.ones(2), 1, 0, torch.qint8)}, p),
+    "TorchScript": lambda p: torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), p),
+    "TorchScript, whose code is stored": lambda p: (UNSUPPORTED["TorchScript"](p), resealed(p, lambda _, c: c)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("what", UNSUPPORTED)
+def test_what_is_whole_and_not_supported_is_not_called_damaged(what: str, tmp_path: Path) -> None:
+    path = tmp_path / doors.PUBLISHED
+    UNSUPPORTED[what](path)
+    words = "a TorchScript archive" if "Script" in what else r"plain dense ones of usual types .* not supported"
+    with pytest.raises(InputError, match=rf"{words}.*alone.*: torch\.save\(.*state_dict\(\), FILE\)") as caught:
+        read_checkpoint(path)
+    assert "damaged" not in str(caught.value) and "train it again" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("ckpt.pth", read_checkpoint),
+        ("model.safetensors", read_checkpoint),
+        ("backbone.pth", lambda path: state_dict_of(path, str(path))),
+        ("scores.npz", named_scores),
+    ],
+)
+def test_nobody_waits_for_a_named_pipe(name: str, read: Callable[[Path], object], tmp_path: Path) -> None:
+    if name.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    os.mkfifo(tmp_path / name)
+    # What would wait waits for this, and then reads nothing.
+    writer = threading.Timer(5, lambda: (tmp_path / name).open("wb").close())
+    writer.daemon = True
+    writer.start()
+    with pytest.raises((InputError, OSError), match="a named pipe or a device, not a file"):
+        read(tmp_path / name)
+    writer.cancel()
+
+
+def test_a_folder_in_the_place_of_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"a folder, expected a checkpoint \(did you mean {checkpoint}\?\)"):
+        read_checkpoint(checkpoint.parent)
+    with pytest.raises(InputError, match=r"a folder, expected a checkpoint$"):
+        read_checkpoint(tmp_path)
+
+
+def test_auto_is_offered_to_who_misspells_it() -> None:
+    for word in ("Auto", "atuo"):
+        with pytest.raises(InputError, match=rf"--resume {word}: no such checkpoint \(did you mean auto\?\)"):
+            named(argparse.Namespace(resume=word))
+    with pytest.raises(InputError, match=r"^a\.pth: no such checkpoint; expected"):
+        named(argparse.Namespace(resume="a.pth"))
+    assert named(argparse.Namespace(resume="auto")) is None
+
+
 HUGE, NAN = 10**9, float("nan")
 FIELDS: list[tuple[str, Any, str]] = [
     ("format", "1", "update FEXNet"),
@@ -229,7 +297,8 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("optimizer.param_groups", [{"lr": 1}], "has no params"),
     ("optimizer.state", {0: {"momentum_buffer": torch.tensor([NAN])}}, r"state\[0\]: momentum_buffer has values"),
     ("optimizer.state", {0: {"momentum_buffer": 1.0}}, "expected a tensor"),
-    ("trained", {"a": torch.tensor([torch.inf])}, "trained: a has values that are infinite"),
+    ("trained", {"a": torch.tensor([torch.inf])}, "trained: a has values that are infinite .* diverged.* again$"),
+    ("rows", [{"epoch": 1, "lr": 2**200}], r"rows\[0\].lr is a number of 201 bits"),
     ("averaged_steps", None, "averaged_steps is None"),
     ("begun", {"videos": -1, "sums": {}}, "begun.videos is -1"),
     ("begun", {"videos": 1, "sums": {"loss": NAN}}, "begun.sums.loss is nan"),
@@ -249,7 +318,7 @@ def test_a_field_of_another_kind_is_named(field: str, value: Any, words: str, tm
     with pytest.raises(InputError, match=words) as caught:
         read_checkpoint(tmp_path / "a.pth")
     assert len(str(caught.value)) < 500
-    with pytest.raises(InputError, match=words if field != "format" else ""):
+    with pytest.raises(InputError, match=words if field != "format" else "does not look at"):
         if field == "format":
             raise InputError("which calibration does not look at")
         store_calibration(tmp_path / "a.pth", {"temperature": 1.0})
@@ -275,6 +344,20 @@ def test_a_field_that_is_missed_is_named(tmp_path: Path) -> None:
         torch.save({key: value for key, value in content.items() if key not in names}, tmp_path / "a.pth")
         with pytest.raises(InputError, match=words):
             read_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_loss_that_is_no_number_is_gone_on_with(tmp_path: Path) -> None:
+    same = {"lr": 0.1, "train_loss": 1.0, "train_top1": 30.0, "val_top1": 40.0}
+    rows = [{"epoch": k, **same, "val_loss": loss} for k, loss in enumerate((2.0, NAN, float("inf")), start=1)]
+    save_checkpoint(tmp_path / "a.pth", {**doors.own(), "rows": rows})
+    saved = read_checkpoint(tmp_path / "a.pth").training["rows"]
+    assert str(saved) == str(rows)
+    RunLog(tmp_path / "log", {}, after=3, rows=saved)
+    run = read_run(tmp_path / "log")
+    assert str([row["val_loss"] for row in run.rows]) == "[2.0, nan, inf]" and run.best == run.rows[2]
+    write_training_page(run, Sheet())
+    write_runs_page(tmp_path / "runs.html", [run, run])
+    assert (tmp_path / "runs.html").stat().st_size > 1000
 
 
 def test_what_is_told_of_the_frames_is_only_taken_as_json(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from archs.zip_records import check_records
 from ops.errors import InputError
+from ops.files import open_regular
 
 ARRAYS = ("paths", "labels", "scores", "categories", "softmax", "left_out")  # in a file of scores
 SHOWN = 5  # videos, of many in a message
@@ -174,7 +175,7 @@ def named_scores(path: Path) -> tuple[Predictions, list[str]]:
 
 def _arrays(path: Path) -> list[np.ndarray]:
     """Those in a file of scores. ValueError for more in it than its size allows; NumPy's for whatever else is wrong."""
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         sizes = check_records(opened)
         with np.load(opened, allow_pickle=False) as file:
             arrays = [file[name] for name in ARRAYS]

@@ -9,7 +9,8 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
-from ops.errors import InputError
+from ops.errors import InputError, did_you_mean
+from ops.files import exists
 from ops.running import checkpoint as files
 from ops.running.distributed import DistributedContext
 from ops.running.folders import RunFolders
@@ -25,7 +26,12 @@ class NothingLeftError(InputError):
 
 def named(args: argparse.Namespace) -> files.Checkpoint | None:
     """The checkpoint that --resume names, if it names one."""
-    return files.read_checkpoint(Path(args.resume)) if args.resume not in ("", AUTO) else None
+    if args.resume in ("", AUTO):
+        return None
+    path = Path(args.resume)
+    if (meant := did_you_mean(args.resume, [AUTO])) and not exists(path):
+        raise InputError(f"--resume {path}: no such checkpoint{meant}")
+    return files.read_checkpoint(path)
 
 
 def run_folders(args: argparse.Namespace, resumed: files.Checkpoint | None, default_name: str) -> RunFolders:

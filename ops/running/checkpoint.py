@@ -23,7 +23,7 @@ import torch
 from archs import state_dicts
 from archs.zip_records import check_records
 from ops.errors import InputError, environment_fault
-from ops.files import atomic_write
+from ops.files import atomic_write, exists
 from ops.model.input_stage import adapted_kernels
 from ops.model.layers import is_convolution
 from ops.model.tsn import TSN, build_network, network_options
@@ -342,8 +342,11 @@ def _bare(name: str, network: TSN) -> str:
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
+    if not exists(path):
         raise InputError(f"{path}: no such checkpoint; expected a file such as checkpoint/<run's name>/{BEST}")
+    if path.is_dir():
+        held = [path / name for name in (LATEST, BEST) if exists(path / name)]
+        raise InputError(f"{path}: a folder, expected a checkpoint{f' (did you mean {held[0]}?)' if held else ''}")
     try:
         return read_safetensors(path) if path.suffix == SAFETENSORS else state_dicts.read(path)
     except OSError as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from archs.state_dicts import check_tensors
+from archs.state_dicts import DivergedError, check_tensors
 from ops.errors import InputError
 from ops.names import FEX_FORMS, FEX_INITS, MODALITIES, STAGES
 
@@ -56,6 +56,12 @@ def number(least: float = -math.inf, most: float = math.inf) -> Check:
             raise ValueError(f"{name} is {_shown(value)}, expected a finite number{span}")
 
     return check
+
+
+def any_number(name: str, value: Any) -> None:
+    """An infinite one, and none (NaN), as well: the mean loss of a validation may be that."""
+    if type(value) not in (int, float) or (type(value) is int and abs(value) > 2**63):
+        raise ValueError(f"{name} is {_shown(value)}, expected a number")
 
 
 def text(name: str, value: Any) -> None:
@@ -144,7 +150,7 @@ def tensors(name: str, value: Any) -> None:
     try:
         check_tensors(value)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
 def optimizer_state(name: str, value: Any) -> None:
@@ -200,7 +206,7 @@ OWN: dict[str, Check] = {
     "epoch": whole(0, EPOCHS),
     "validated": flag,
     "best_prec1": number(0, 100),
-    "rows": sequence(record(none_or(number()), ("epoch",), epoch=whole(1, EPOCHS))),
+    "rows": sequence(record(none_or(any_number), ("epoch",), epoch=whole(1, EPOCHS))),
     "optimizer": optimizer_state,
     "scaler": scaler_state,
     "trained": tensors,
@@ -225,6 +231,8 @@ def check_own(path: Path, content: Mapping[str, Any]) -> None:
         classes, named = content["network"]["num_classes"], len(content["categories"])
         if named not in (0, classes):
             raise ValueError(f"network.num_classes is {classes}, but it names {named} classes")
+    except DivergedError as error:
+        raise InputError(f"{path}: {error}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}: the file is damaged, or was made by hand") from None
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ops.errors import InputError
-from ops.files import atomic_write
+from ops.files import atomic_write, open_regular
 from ops.optional import need
 
 SAFETENSORS = ".safetensors"
@@ -43,6 +43,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     """As `save_checkpoint` was given it; of a file of others, the tensors alone. Raises InputError, naming the file."""
     safetensors = need("safetensors", str(path))
     try:
+        open_regular(path).close()  # the library would wait for what comes through a pipe
         with safetensors.safe_open(path, "pt") as file:
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}

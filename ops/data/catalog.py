@@ -42,7 +42,7 @@ from ops.data.frame_names import numbers_frames
 from ops.data.opposites import MirrorPolicy, default_policy
 from ops.data.records import read_categories
 from ops.data.textfile import read_text
-from ops.data.urls import Cache, hidden, is_url
+from ops.data.urls import Cache, check_url, hidden, is_url
 from ops.errors import InputError, did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -203,14 +203,11 @@ def resolve(
     storage = storage or ("frames" if flow and named == "video" else named)
     if storage == "video" and flow:
         raise InputError(f"--storage video: flow is not in video files; make it with {how} and leave the flag out")
-    of_frames = {"packed": "packed_flow", "frames": "flow"} if flow else {"packed": "packed", "frames": "frames"}
-    kind = of_frames.get(storage, "videos")
     lists = "videos" if storage == "video" else "videofolder"
     mark = entry.split + "_flow" * flow
-    place = hidden(str(root_path or said.get(kind, kind)))
-    url, cache = place if is_url(place) else "", cache or Cache()
-    if url and storage != "packed":
-        raise InputError(f"{url}: of what lies below a URL only packed frames are read: give --storage packed")
+    cache = cache or Cache()
+    place = root_path or _place(said, storage, flow)
+    url = _url(str(place), storage)
     policy = said.get("mirror", entry.mirror)
     mirror, because = default_policy(categories) if policy == "auto" else (policy, "")
     return DataSource(
@@ -233,6 +230,24 @@ def resolve(
         url=url,
         cache=cache,
     )
+
+
+def _place(said: dict[str, Any], storage: str, flow: bool) -> str:
+    """Where a description says that frames, flow or videos lie: a folder below the data set's, or a URL."""
+    of_frames = {"packed": "packed_flow", "frames": "flow"} if flow else {"packed": "packed", "frames": "frames"}
+    kind = of_frames.get(storage, "videos")
+    return str(said.get(kind, kind))
+
+
+def _url(place: str, storage: str) -> str:
+    """A place that is a URL, as it is shown; empty for a path. Raises InputError for a URL that is not read."""
+    if not is_url(place):
+        return ""
+    url = hidden(place)
+    check_url(url)
+    if storage != "packed":
+        raise InputError(f"{url}: of what lies below a URL only packed frames are read: give --storage packed")
+    return url
 
 
 def _folder(value: Any) -> bool:

@@ -33,11 +33,12 @@ from ops.data.frame_names import numbers_frames
 from ops.data.records import shortened
 from ops.data.stored_arrays import stored_arrays
 from ops.errors import InputError, is_limit
-from ops.files import atomic_write
+from ops.files import atomic_write, open_regular, read_regular
 
 FORMAT = 2  # the first had no checksums, but is read
 INDEX_FILE = "index.json"
 SHARD, SHARD_NAME = "frames-{:05d}.tar", re.compile(r"frames-(\d{5,})\.tar")
+LARGEST_PART = 1 << 30  # bytes of a shard's rows, 16 of which are a file's: 60 million files
 LARGEST_HEAD = 16 << 20  # bytes of an index.json; a shard takes some 60, so that it is one of 280,000, of a GB each
 ARRAY_NAME = re.compile(r"index-(\d+)-(videos|files|paths)\.npy")
 PART_NAME = re.compile(r"frames-(\d{5,})\.npz")
@@ -47,9 +48,10 @@ VIDEO_1 = np.dtype(
     [("path", "<u8"), ("first", "<u8"), ("length", "<u4"), ("shard", "<u4"), ("files", "<u4"), ("per_frame", "<u4")]
 )
 VIDEO = np.dtype([*VIDEO_1.descr, ("crc", "<u4")])
+PATHS = np.dtype("u1")
 FILE = np.dtype([("offset", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of the data in the shard; CRC-32
 PART: dict[str, np.dtype] = {  # the arrays of a shard's rows, and of what they are
-    **{"bytes": np.dtype("<i8"), "paths": np.dtype("u1"), "counts": np.dtype("<u4"), "per_frame": np.dtype("<u4")},
+    **{"bytes": np.dtype("<i8"), "paths": PATHS, "counts": np.dtype("<u4"), "per_frame": np.dtype("<u4")},
     "files": FILE,
 }
 
@@ -123,13 +125,12 @@ class PackedIndex:
             self.packing = Packing(**said["packing"])
             self.shards = [Shard(**shard) for shard in said["shards"]]
             self.number: int = said["number"]
-            mapped = (np.lib.format.open_memmap(file, mode="r") for file in array_files(root, self.number))
+            forms = (VIDEO if self.is_checked else VIDEO_1, FILE, PATHS)
+            mapped = map(_mapped, array_files(root, self.number), forms)
             self._videos, self._files, paths = (np.asarray(array) for array in mapped)  # as memmap each look is slower
-            form = VIDEO if self.is_checked else VIDEO_1
-            _compare("the videos", (self._videos.dtype, self._videos.shape), (form, (said["videos"],)))
-            _compare("the files", (self._files.dtype, self._files.shape), (FILE, (said["files"],)))
+            _compare("the videos", len(self._videos), said["videos"])
+            _compare("the files", len(self._files), said["files"])
             _compare("the videos' files", int(self._videos["files"].sum(dtype=np.uint64)), len(self._files))
-            _compare("the paths", (paths.dtype, paths.ndim), (np.uint8, 1))
             self._starts, self._lengths, self._paths = self._videos["path"], self._videos["length"], paths.data
             self._sound = bytearray(len(self._videos))  # of which the checksum has been compared
         except FileNotFoundError as error:
@@ -201,9 +202,7 @@ def read_head(file: Path) -> dict[str, Any]:
     Raises InputError for another one, and FileNotFoundError.
     """
     try:
-        if file.stat().st_size > LARGEST_HEAD:
-            raise ValueError(f"larger than {LARGEST_HEAD >> 20} MiB")
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(read_regular(file, LARGEST_HEAD).decode())
         if said["format"] not in (1, FORMAT):
             raise InputError(f"{file}: of format {shortened(str(said['format']))}, not 1 or {FORMAT}: {MEND}")
         if "crc" in said or said["format"] == FORMAT:
@@ -336,20 +335,30 @@ def is_ours(file: Path) -> bool:
     """Whether a file is an array of an index, or the rows of a shard, by its name and by what it holds."""
     try:
         if PART_NAME.fullmatch(file.name):
-            with zipfile.ZipFile(file) as saved:
+            with open_regular(file) as opened, zipfile.ZipFile(opened) as saved:
                 return set(saved.namelist()) == {f"{name}.npy" for name in PART}
         if match := ARRAY_NAME.fullmatch(file.name):
-            forms = {"videos": (VIDEO, VIDEO_1), "files": (FILE,), "paths": (np.dtype(np.uint8),)}[match[2]]
-            return np.lib.format.open_memmap(file, mode="r").dtype in forms
+            _mapped(file, *{"videos": (VIDEO, VIDEO_1), "files": (FILE,), "paths": (PATHS,)}[match[2]])
+            return True
     except Exception:  # a damaged header is parsed as Python, and claims a lot
         return False
     return False
 
 
+def _mapped(file: Path, *forms: np.dtype) -> np.memmap[Any, np.dtype[Any]]:
+    """The array `(n,)` in a file that `np.save` wrote, of one of these forms. Raises ValueError for others, OSError."""
+    with open_regular(file) as opened:
+        _compare(f"the version of {file.name}", np.lib.format.read_magic(opened), (1, 0))  # its header is short
+        shape, _, form = np.lib.format.read_array_header_1_0(opened)
+        if form not in forms or len(shape) != 1:
+            raise ValueError(f"{file.name} holds {shape} of {form}")
+        return np.memmap(opened, form, "r", opened.tell(), shape)
+
+
 def _rows_of(file: Path) -> dict[str, np.ndarray]:
     """What lies beside a shard. Raises InputError for what does not fit together."""
     try:
-        saved = stored_arrays(file.read_bytes(), PART)
+        saved = stored_arrays(read_regular(file, LARGEST_PART), PART)
         size, counts, per_frame, files = (saved[name] for name in ("bytes", "counts", "per_frame", "files"))
         videos = 1 + saved["paths"].tobytes().decode().count("\n")
         _compare("the videos", (len(counts), len(per_frame)), (videos, videos))

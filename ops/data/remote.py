@@ -90,7 +90,7 @@ class Blocks:
 
     def _make_room(self, part: Path, needed: int) -> None:
         with os.scandir(part) as entries:
-            states = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries if entry.name != ".lock"]
+            states = [(state, entry.path) for entry in entries if entry.name != ".lock" and (state := _state(entry))]
         left = self.most // PARTS - sum(state.st_size for state, _ in states)
         for state, path in sorted(states, key=lambda each: each[0].st_mtime_ns):
             if left >= needed:
@@ -148,7 +148,7 @@ class RemoteFolder:
         """Has these bytes, and what is known of the file, asked for anew the next time."""
         for number in range(start // BLOCK, (end - 1) // BLOCK + 1):
             self._kept.discard(self._key(name, number))
-        del self._versions[name]
+        self._versions.pop(name, None)
 
     def fetch(self, wanted: Sequence[str], more: Callable[[Path], Sequence[str]], optional: Sequence[str]) -> Path:
         """The folder of the cache with these files as they are today; those that are there are not fetched again.
@@ -190,9 +190,9 @@ class RemoteFolder:
         base, key = number * BLOCK, self._key(name, number)
         if (data := self._kept.read(key, start - base, end - base)) is not None:
             return data
-        whole = self._range(name, base, min(self.size(name), base + BLOCK))
-        self._kept.keep(key, whole)
-        return whole[start - base : end - base]
+        piece = self._range(name, base, min(self.size(name), base + BLOCK))
+        self._kept.keep(key, piece)
+        return piece[start - base : end - base]
 
     def _key(self, name: str, number: int) -> str:
         return _mark(f"{self.url}\n{name}\n{self._version(name)[1]}\n{number}")
@@ -266,6 +266,14 @@ class RemoteFolder:
         for secret in filter(None, (user, user.partition(":")[2], parts.query)):
             text = text.replace(secret, "…")
         return text.replace("\n", " ")[:300]
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Of a file; None if another process has removed it meanwhile."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _behind(error: FileNotFoundError) -> BaseException | None:

@@ -7,9 +7,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from ops.errors import InputError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# Those that are read. A description of a data set may come from anywhere: fsspec knows some thirty others, some of which
+# load drivers, start programs or ask for other machines in the name of who runs this.
+SCHEMES = ("s3", "gs", "gcs", "hf", "http", "https", "file", "memory")
 DEFAULT_GB = 50.0
 
 _secrets: dict[str, str] = {}  # whole URLs by what is shown of them
@@ -27,11 +32,25 @@ def hidden(place: str) -> str:
     """
     if not is_url(place):
         return place
-    parts = urlsplit(place)
-    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    if parts.query or "@" in parts.netloc:
+    scheme, _, rest = place.partition("://")
+    before, query, _ = rest.partition("#")[0].partition("?")
+    host, slash, path = before.partition("/")
+    shown = f"{scheme}://{host.rpartition('@')[2]}{(slash + path).rstrip('/')}"
+    if query or "@" in host:
         _secrets[shown] = place
     return shown
+
+
+def check_url(shown: str) -> None:
+    """Raises InputError for a URL that is not read: of another scheme, a chain of several, or none that makes sense."""
+    url, scheme = whole(shown), shown.partition("://")[0]
+    if scheme not in SCHEMES or "::" in url:  # by which fsspec chains file systems of any kind
+        fault = f"{scheme}:// is not read" if scheme not in SCHEMES else "'::' chains file systems, which are not read"
+        raise InputError(f"{shown}: {fault}; known are {', '.join(f'{each}://' for each in SCHEMES)}")
+    try:
+        urlsplit(url)
+    except ValueError:  # its words may hold the password
+        raise InputError(f"{shown}: no URL that can be read; expected one like https://server/mine/packed") from None
 
 
 def whole(url: str) -> str:

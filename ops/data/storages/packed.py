@@ -7,10 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
+from ops.data.bounds import MAX_HELD
 from ops.data.decode import FrameError, MissingFrameError, Pictures, decode_images
 from ops.data.modalities import MODALITIES, picture_names
 from ops.data.packed_index import INDEX_FILE, MEND, Packed, PackedIndex, Shard, array_files, read_head
@@ -18,11 +19,13 @@ from ops.data.records import SEVERAL_LABELS, Records, VideoRecord, read_list, sh
 from ops.data.remote import RemoteFolder
 from ops.data.storages.checked import READ, Checked, ContentSample
 from ops.errors import InputError, is_limit
+from ops.files import open_regular
 
 logger = logging.getLogger(__name__)
 
 OPEN_SHARDS = 128  # at most, as a process may have some 1,000 files open
 GAP = 1 << 14  # bytes between two frames that are rather read than left out, by one call for both
+LARGEST_PICTURE = 256 << 20  # bytes: of the most pixels that one may have, not compressed, four a pixel
 CHECKED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
 SETTINGS_FILES = ("extraction.json", "flow.json")  # beside the index, for the fingerprint
 VERIFY = "tools/pack_frames.py --verify says what is wrong"
@@ -38,15 +41,15 @@ class PackedFrames:
         self.root = root
         self.modality = modality
         self.remote = remote
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self._open: OrderedDict[str, IO[bytes]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process opens index and shards itself."""
         return {"root": self.root, "modality": self.modality, "remote": self.remote, "_open": OrderedDict()}
 
     def __del__(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
+        for shard in self._open.values():
+            shard.close()
 
     @cached_property
     def index(self) -> PackedIndex:
@@ -127,6 +130,7 @@ class PackedFrames:
         ends = [0, *(start + size for start, size, _ in rows)]
         if ends[-1] > video.shard.bytes or any(row[0] < end for row, end in zip(rows, ends, strict=False)):
             raise FrameError(f"{self.index.file}: damaged at {video.path}: {MEND}")
+        self._refuse_too_much(video, [size for _, size, _ in rows])
         found = self._read_rows(video, rows)
         if self.remote and _other(rows, found) is not None:  # what is kept of it may be damaged, or of an older version
             self.remote.forget(video.shard.name, rows[0][0], ends[-1])
@@ -135,6 +139,17 @@ class PackedFrames:
             name = self._names(video, [numbers[place // video.per_frame]])[place % video.per_frame]
             raise FrameError(f"{name}: its bytes are not those that were packed; {VERIFY}")
         return [data for k in range(video.per_frame) for data in found[k :: video.per_frame]]
+
+    def _refuse_too_much(self, video: Packed, sizes: Sequence[int]) -> None:
+        """Raises FrameError where files of these sizes are not held in memory at a time."""
+        called = f"{self._called(video.shard)}: {video.path}"
+        if max(sizes) > LARGEST_PICTURE:
+            raise FrameError(f"{called}: a picture of {max(sizes):,} bytes, more than the {LARGEST_PICTURE:,} allowed")
+        if sum(sizes) > MAX_HELD:
+            raise FrameError(
+                f"{called}: {len(sizes)} pictures of {sum(sizes):,} bytes, more than the {MAX_HELD >> 30} GiB allowed "
+                "at a time: take fewer segments or clips"
+            )
 
     def _read_rows(self, video: Packed, rows: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """The data of rows that rise; those that lie near each other by one call."""
@@ -158,21 +173,21 @@ class PackedFrames:
         if self.remote:
             return self.remote.read(video.shard.name, begin, end)
         try:
-            return os.pread(self._descriptor(video.shard), end - begin, begin)
+            return os.pread(self._shard(video.shard).fileno(), end - begin, begin)
         except OSError as error:
             raise FrameError(f"{self._called(video.shard)}: {video.path} cannot be read ({error.strerror})") from error
 
     def _refuse_other_size(self, shard: Shard) -> None:
         """Raises FrameError for a shard that is not there, or not as long as it was."""
         if not self.remote:
-            self._descriptor(shard)
+            self._shard(shard)
         elif (size := self.remote.size(shard.name)) != shard.bytes:
             raise FrameError(f"{self._called(shard)}: has {size} bytes instead of {shard.bytes}; {VERIFY}")
 
     def _called(self, shard: Shard) -> str:
         return self.remote.called(shard.name) if self.remote else str(self.root / shard.name)
 
-    def _descriptor(self, shard: Shard) -> int:
+    def _shard(self, shard: Shard) -> IO[bytes]:
         """The open shard. Positions are given with each read, so that processes may share it after a fork."""
         if shard.name in self._open:
             self._open.move_to_end(shard.name)
@@ -180,15 +195,15 @@ class PackedFrames:
         if fault := shard.fault(self.root):
             raise FrameError(f"{self.root / shard.name}: {fault}; {VERIFY}")
         try:
-            descriptor = os.open(self.root / shard.name, os.O_RDONLY)
+            opened = open_regular(self.root / shard.name)
         except OSError as error:
             if is_limit(error):
                 raise
             raise FrameError(f"{self.root / shard.name}: cannot be read ({error.strerror}); {VERIFY}") from error
-        self._open[shard.name] = descriptor
+        self._open[shard.name] = opened
         if len(self._open) > OPEN_SHARDS:
-            os.close(self._open.popitem(last=False)[1])
-        return descriptor
+            self._open.popitem(last=False)[1].close()
+        return opened
 
 
 def _other(rows: Sequence[tuple[int, int, int]], found: Sequence[bytes]) -> int | None:

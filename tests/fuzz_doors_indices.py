@@ -34,11 +34,12 @@ from ops.data.packed_index import VIDEO as PACKED_VIDEO
 from ops.data.records import VideoRecord
 from ops.data.remote import VERSIONS, _read_versions
 from ops.data.storages.packed import PackedFrames
+from ops.data.urls import check_url, hidden, is_url
 from ops.data.video_index import ARRAYS, Indexed, VideoIndex, _digest, read_index
 from ops.data.video_index import write_index as write_videos
 from ops.data.videofile import FrameTable
 from ops.errors import InputError
-from tools.pack_frames import read_shard
+from tools.tar_shards import read_shard
 
 PACKING = Packing("frames", "{:05d}.jpg")
 TAR = "frames-00000.tar"
@@ -226,6 +227,17 @@ def versions(folder: Path) -> Path:
     return folder / VERSIONS
 
 
+def address(folder: Path) -> Path:
+    (folder / "address").write_text("https://me:secret@[2001:db8:0:0:0:0:0:1]:80/a/b?c=d#e")
+    return folder / "address"
+
+
+def read_address(file: Path) -> None:
+    text = file.read_bytes().decode(errors="replace")
+    if is_url(text):
+        check_url(hidden(text))
+
+
 DOORS = [
     ("video index", video_index, read_videos),
     *((f"video index, {name}", *columns(name)) for name in ARRAYS),
@@ -240,4 +252,5 @@ DOORS = [
     *((f"packed rows, {name}", *column_of_rows(name)) for name in PART),
     ("packed shard", tar, read_tar),
     ("cache of versions", versions, _read_versions),
+    ("address of packed frames", address, read_address),
 ]

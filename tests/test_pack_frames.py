@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import warnings
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from programs import REPOSITORY
 from ops.data.packed_index import PackedIndex, part_file
 from ops.errors import InputError
 from ops.locks import claimed
-from tools import pack_frames
+from tools import pack_frames, tar_shards
 
 FRAMES, SIZE = 4, 90_000  # bytes of a file; two videos and a third fill a MiB
 
@@ -205,6 +206,47 @@ def test_a_shard_that_holds_more_than_the_index_says(root: Path) -> None:
     shard = root / "own" / "packed" / part.shard.name
     assert pack_frames.compare(shard, part, "{:05d}.jpg") == []
     assert pack_frames.compare(shard, less, "{:05d}.jpg") == ["it holds more than is known of"]
+
+
+def test_a_shard_is_read_in_pieces(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a header says of the length of what follows."""
+    monkeypatch.setattr(tar_shards, "PIECE", 1 << 14)  # a file has 90,000
+    assert pack(root) == 0 and pack(root, "--verify") == 0
+    shard = root / "own" / "packed" / "frames-00000.tar"
+    for kind, size, words in ((tarfile.REGTYPE, 1 << 32, "4,294,967,296 bytes, more than any"),
+                              (tarfile.XHDTYPE, 1 << 30, "a header of 1,073,741,824 bytes"),
+                              (tarfile.GNUTYPE_LONGNAME, 1 << 30, "a header of 1,073,741,824 bytes")):  # fmt: skip
+        member = tarfile.TarInfo("c 0/v 0/00001.jpg")
+        member.type, member.size = kind, size
+        with shard.open("wb") as file:
+            file.write(member.tobuf(tarfile.GNU_FORMAT))
+            file.truncate(tar_shards.whole_size(file.tell() + size))
+        with pytest.raises(InputError, match=rf"not a whole tar file \(.*{words}"):
+            pack(root, "--reindex")
+
+
+def test_no_named_pipe_is_waited_for(root: Path) -> None:
+    packed = root / "own" / "packed"
+    assert pack(root) == 0
+    os.mkfifo(packed / "index-9-paths.npy")
+    os.mkfifo(packed / "frames-00009.npz")
+    assert pack(root) == 0  # which tidies up
+    assert (packed / "index-9-paths.npy").is_fifo() and (packed / "frames-00009.npz").is_fifo()
+    (packed / "frames-00001.tar").unlink()
+    os.mkfifo(packed / "frames-00001.tar")
+    with pytest.raises(InputError, match=r"frames-00001\.tar: not a whole tar file \(.*a named pipe or a device"):
+        pack(root, "--reindex")
+    frame(root).unlink()
+    os.mkfifo(frame(root))
+    for file in packed.iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match=r"v 3/00003\.jpg: cannot be read \(a named pipe or a device"):
+        pack(root)
+    first = root / "own" / "frames" / "c 1" / "v 1" / "00001.jpg"
+    assert pack(root, "--bad_frames", "skip") == 1
+    first.unlink()
+    os.mkfifo(first)
+    assert pack(root, "--bad_frames", "skip") == 1  # as one that is not there any more
 
 
 def test_what_is_written_is_read_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

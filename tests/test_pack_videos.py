@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from ops.data.catalog import resolve
 from ops.data.packed_index import PackedIndex
 from ops.data.storages import listed, open_storage
 from ops.errors import InputError
-from tools import pack_frames, vid2img
+from tools import pack_frames, shard_sources, vid2img
+from tools.shard_sources import SPOOL, BadVideoError, Spool, spool_folder
 
 VIDEOS = {"a/one 1.mp4": 9, "a/it's.mkv": 7, "b/видео.avi": 8, "b/last.v2.mp4": 6}
 LOOK = ("--short_side", "40", "--quality", "80")
@@ -109,11 +111,51 @@ def test_goes_on_where_it_was_stopped(root: Path, monkeypatch: pytest.MonkeyPatc
     assert len(PackedIndex(root / "dataset/own/packed")) == 4 and pack(root, "--verify") == 0
 
 
+@pytest.mark.parametrize("held", [0, 2000])
+def test_what_does_not_fit_into_memory_waits_on_the_disk(
+    root: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pack(root) == 0
+    in_memory, packed = shards(root), root / "dataset/own/packed"
+    packed.rename(root / "away")
+    monkeypatch.setattr(shard_sources, "HELD", held)
+    (packed / SPOOL).mkdir(parents=True)
+    (packed / SPOOL / "0").touch()  # of a killed one
+    original, waiting = pack_frames.add, []
+
+    def looking(*args: object) -> None:
+        waiting.append([file.stat().st_size for file in (packed / SPOOL).iterdir()])
+        original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pack_frames, "add", looking)
+    assert pack(root) == 0 and shards(root) == in_memory and not (packed / SPOOL).exists()
+    assert [len(sizes) for sizes in waiting] == [1] * 4 and all(sizes[0] > 0 for sizes in waiting)
+
+
+def test_nothing_waits_on_the_disk_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_sources, "HELD", 0)
+
+    def damaged() -> Iterator[bytes]:
+        yield b"1"
+        raise BadVideoError("damaged")
+
+    with spool_folder(tmp_path) as folder:
+        assert list(Spool([b"1", b"", b"23"], folder / "a")) == [b"1", b"", b"23"]
+        with pytest.raises(BadVideoError):
+            Spool(damaged(), folder / "b")
+        assert [file.name for file in folder.iterdir()] == ["a"]
+        with pytest.raises(OSError, match=r"name too long: '.*xxx'"):
+            Spool([b"1"], folder / ("x" * 300))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_does_not_fit_is_refused(root: Path) -> None:
     own = root / "dataset" / "own"
     assert pack(root) == 0
     with pytest.raises(InputError, match=r"packed with other settings \(quality 80, not 70\)"):
         pack(root, "--reindex", "--quality", "70")
+    with pytest.raises(InputError, match=r"packed with other settings \(short_side 40, not 30; quality 80, not 70\)"):
+        pack(root, "--short_side", "30", "--quality", "70")  # also where there is nothing to be done
     write_video(own / "videos/a/one 1.mp4", 12, seed=9)
     with pytest.raises(InputError, match=r"one 1\.mp4: another than was packed in frames-00000\.tar"):
         pack(root)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ops.data.clips import ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.decode import FrameError
 from ops.data.fingerprint import fingerprint
 from ops.data.loader import train_loader
-from ops.data.packed_index import PackedIndex
+from ops.data.packed_index import PackedIndex, Packing, Shard
 from ops.data.records import VideoRecord
 from ops.data.storages import listed, open_storage
 from ops.data.storages import packed as packed_storage
@@ -221,6 +222,52 @@ def test_what_is_not_in_the_index(packed: Path) -> None:
     assert isinstance(item, Unreadable) and "run/v 2 is not in" in item.reason
     assert storage.check(VideoRecord("run/v 1", 21, 0), False).fault
     assert "more than the 19 frames" in storage.check(VideoRecord("run/v 1", 19, 0), True).remark
+
+
+def claim(folder: Path, sizes: Sequence[int]) -> PackedFrames:
+    """A forged shard, without content, and a sound index by which it holds a video of pictures of these sizes."""
+    folder.mkdir()
+    with (folder / "frames-00000.tar").open("wb") as shard:
+        shard.truncate(sum(sizes))
+    files = np.zeros(len(sizes), packed_index.FILE)
+    files["size"], files["offset"] = sizes, np.cumsum([0, *sizes[:-1]])
+    part = packed_index.Part(Shard("frames-00000.tar", sum(sizes)), ["v"], [len(sizes)], [1], lambda: files)
+    packed_index.write_index(folder, Packing("frames", "{:05d}.jpg"), [part], 1)
+    return PackedFrames(folder)
+
+
+def test_what_a_forged_index_claims_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(packed_storage.os, "pread", lambda *a: asked.append(a[1]) or b"")
+    record = VideoRecord("v", 9, 0)
+    with pytest.raises(FrameError, match=r"frames-00000\.tar: v: a picture of 3,000,000,000 bytes, more than the"):
+        claim(tmp_path / "large", [10] * 8 + [3_000_000_000]).pictures(record, [1, 9])
+    many = claim(tmp_path / "many", [250 << 20] * 9)
+    with pytest.raises(FrameError, match=r"9 pictures of 2,359,296,000 bytes, more than the 2 GiB .* fewer segments"):
+        many.pictures(record, range(1, 10))
+    assert "more than the 2 GiB" in many.check(record, decode=True).fault and not asked
+
+
+def test_no_named_pipe_is_waited_for(mine: Path) -> None:
+    """In a shard's place: where the index says that it has no bytes, its size is that of a pipe."""
+    storage, folder = claim(mine / "claimed", []), mine / "claimed"
+    (folder / "frames-00000.tar").unlink()
+    os.mkfifo(folder / "frames-00000.tar")
+    with pytest.raises(FrameError, match=r"frames-00000\.tar: cannot be read \(a named pipe or a device"):
+        storage._refuse_other_size(Shard("frames-00000.tar", 0))
+    for file in [folder / "index.json", *packed_index.array_files(folder, 1)]:
+        content = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        assert not packed_index.is_ours(file)
+        with pytest.raises(InputError, match=r"cannot be read \(a named pipe or a device, not a file\)"):
+            PackedIndex(folder)
+        file.unlink()
+        file.write_bytes(content)
+    os.mkfifo(folder / "frames-00000.npz")
+    assert not packed_index.is_ours(folder / "frames-00000.npz")
+    with pytest.raises(InputError, match=r"frames-00000\.npz cannot be read \(a named pipe or a device"):
+        packed_index.load_part(folder, "frames-00000.tar")
 
 
 def test_frames_that_are_not_packed(mine: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -197,9 +199,33 @@ def test_faults_are_said_in_words(fault, words, root, server, monkeypatch) -> No
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("hdfs://h/x", "hdfs:// is not read; known are s3://"),
+        ("HTTP://h/x", "HTTP:// is not read; known are s3://"),
+        ("zip://packed::filecache::{}", "zip:// is not read"),
+        ("file://packed::filecache::{}", "'::' chains file systems"),
+        ("{}/x?a::b", "'::' chains file systems"),
+        ("http://[x", "no URL that can be read; expected one like"),
+        ("http://me:sec[ret@h/x", "no URL that can be read"),
+    ],
+)
+def test_a_description_does_not_choose_the_file_system(url: str, words: str, root: Path, server: FolderServer) -> None:
+    """Neither does a flag; and nobody is asked for anything."""
+    url = url.format(server.url)
+    (root / "dataset" / "demo" / "dataset.toml").write_text(f'storage = "packed"\npacked = "{url}"\n')
+    given = training_options(["demo", "RGB", "--storage", "packed", "--root_path", url]).root_path
+    for place in (None, given):
+        with pytest.raises(InputError, match=re.escape(words)) as caught:
+            resolve("demo", root / "dataset", root_path=place)
+        assert "ret@" not in str(caught.value) and str(caught.value).startswith(url[:4])
+    assert not server.asked and not server.headers
+
+
 def test_a_url_that_cannot_be_opened(root: Path) -> None:
     for url, words in (
-        ("nonsense://me:secret@x/y", r"^nonsense://x/y: nonsense:// cannot be opened \(Protocol not known"),
+        ("nonsense://me:secret@x/y", r"^nonsense://x/y: nonsense:// is not read; known are s3://, gs://, .*memory://$"),
         ("http://me:secret@127.0.0.1:9/y", r"^http://127\.0\.0\.1:9/y/index\.json: cannot be read"),
         ("memory://nothing", r"^memory://nothing/index\.json: no such file"),
     ):
@@ -254,6 +280,26 @@ def test_the_longest_unused_piece_goes_first(tmp_path: Path) -> None:
     assert blocks.read(keys[0], 0, 1) is None and blocks.read(keys[3], 50, 150) is None
 
 
+def test_pieces_that_another_process_removes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocks = Blocks(tmp_path, PARTS * 300)
+    for n in (0, PARTS):
+        blocks.keep(f"{n:08x}", bytes(100))
+    original = os.scandir
+
+    def behind(folder: Path) -> AbstractContextManager[list[os.DirEntry[str]]]:
+        entries = list(original(folder))
+        blocks.discard(f"{0:08x}")
+        return nullcontext(entries)
+
+    monkeypatch.setattr(remote.os, "scandir", behind)
+    blocks.keep(f"{2 * PARTS:08x}", bytes(100))
+    monkeypatch.undo()
+    assert [blocks.read(f"{n:08x}", 0, 1) for n in (0, PARTS, 2 * PARTS)] == [None, b"\0", b"\0"]
+    assert not caplog.text
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(
     root: Path, server: FolderServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -277,3 +323,7 @@ def test_pieces_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for start, end in ((0, 1), (0, 64), (63, 65), (100, 1000), (960, 1000), (0, 1000)):
         assert folder.read("file", start, end) == data[start:end]
     assert BLOCK > 64 and folder.size("file") == 1000
+    monkeypatch.setattr(folder, "_key", lambda name, number: f"{number:08x}")
+    for _ in range(2):  # by two threads
+        folder.forget("file", 0, 1000)
+    assert folder.size("file") == 1000

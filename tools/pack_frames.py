@@ -36,33 +36,25 @@ import os
 import shutil
 import signal
 import sys
-import tarfile
-import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops import names
 from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve
-from ops.data.frame_names import FLOW_PREFIXES
-from ops.data.modalities import picture_names
 from ops.data.packed_index import (
     ARRAY_NAME,
-    FILE,
     INDEX_FILE,
     SHARD,
     SHARD_NAME,
-    Packed,
     PackedIndex,
     Packing,
     Part,
@@ -74,42 +66,18 @@ from ops.data.packed_index import (
     write_index,
 )
 from ops.data.parallel import LINES, interrupts_held
-from ops.data.records import VideoRecord, read_list, shortened
+from ops.data.records import VideoRecord, read_list
+from ops.data.storages.packed import LARGEST_PICTURE
 from ops.errors import InputError, explained, reported
-from ops.files import atomic_write, write_text
+from ops.files import atomic_write, open_regular, write_text
 from ops.locks import claimed
 from ops.machine import usable_cores
 from tools.options import add_frame_format, add_root, common_faults, documented_parser
-from tools.shard_sources import BadVideoError, Content, Folders, Source, Videos
+from tools.shard_sources import BadVideoError, Content, Folders, Source, Videos, spool_folder
+from tools.tar_shards import Contents, add, compare, read_shard, taken, whole_size
 from tools.video_frames import FrameFormat
 
-# What tarfile raises for damaged ones.
-TAR_FAULTS = (
-    tarfile.TarError,
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    RecursionError,
-    MemoryError,
-)
 SAMPLED = 16  # videos of which the space that all will take is estimated
-
-
-@dataclass
-class Contents:
-    """What a shard holds so far."""
-
-    paths: list[str] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    per_frame: list[int] = field(default_factory=list)
-    rows: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def part(self, shard: Shard) -> Part:
-        """The same for the index."""
-        files = np.array(self.rows, FILE)
-        return Part(shard, self.paths, self.counts, self.per_frame, lambda: files)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,6 +147,7 @@ def pack(data: DataSource, source: Source, root: Path, args: argparse.Namespace)
     missing = lacking(records, parts)
     refuse_others(root, parts, source)
     faults: list[str] = []
+    skip = args.bad_frames == "skip"
     if index and index.is_checked and not missing and [part.shard for part in parts] == index.shards:
         tidy_up(root, number)
         print(f"{root}: all {len(records)} videos are packed already, in {len(parts)} shards", file=sys.stderr)
@@ -186,9 +155,11 @@ def pack(data: DataSource, source: Source, root: Path, args: argparse.Namespace)
         if missing:
             data.demand(lists_of(data)[0])
         source.note_settings(root, begun=bool(parts))
-        demand_space(missing, source, root)
-        read = read_ahead(missing, source, args.jobs, faults if args.bad_frames == "skip" else None)
-        with closing(read) as contents:
+        with (
+            spool_folder(root) as spool,
+            closing(read_ahead(missing, source, spool, args.jobs, faults if skip else None)) as contents,
+        ):
+            demand_space(missing, source, root, spool)
             parts += write_shards(contents, root, packing, args.shard_mb << 20, 1 + last_shard(root, index))
         if not parts:
             raise InputError(f"{data.root}: none of the {len(records)} videos can be packed: {faults[0]}")
@@ -300,39 +271,6 @@ def read_shards(root: Path, packing: Packing) -> list[Part]:
     return [read_shard(file, packing) for file in tqdm(files, unit="shard", disable=None)]
 
 
-def read_shard(file: Path, packing: Packing) -> Part:
-    """A shard's videos. Raises InputError if it is no whole tar file, or holds other files than frames."""
-    held, end = Contents(), 0
-    try:
-        with tarfile.open(file, "r:") as tar:
-            for member, crc in members(tar):
-                path, _, name = member.name.rpartition("/")
-                if not held.paths or held.paths[-1] != path:
-                    held.paths.append(path)
-                    held.counts.append(0)
-                    held.per_frame.append(2 if packing.kind == "flow" and name.startswith(FLOW_PREFIXES) else 1)
-                frame, k = divmod(held.counts[-1], held.per_frame[-1])
-                if name != picture_names(packing.template, [frame + 1], held.per_frame[-1] == 2, packing.first)[k]:
-                    raise InputError(f"{file}: {member.name} is not what {DESCRIPTION} calls {packing.kind}")
-                held.counts[-1] += 1
-                held.rows.append((member.offset_data, member.size, crc))
-                end = member.offset_data + member.size + -member.size % tarfile.BLOCKSIZE
-        if file.stat().st_size != whole_size(end):
-            raise tarfile.ReadError("it ends in its midst")
-    except InputError:
-        raise
-    except TAR_FAULTS as error:
-        raise InputError(
-            f"{file}: not a whole tar file ({error}): remove it, and this command packs its videos anew"
-        ) from error
-    return held.part(Shard(file.name, file.stat().st_size))
-
-
-def whole_size(end: int) -> int:
-    """Of a tar file whose last member ends there: two empty blocks, and what fills up the last record."""
-    return -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-
-
 def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[VideoRecord]:
     """The videos that are in no shard. Raises InputError where a list has more frames of one than were packed."""
     packed = {
@@ -353,15 +291,18 @@ def lacking(records: Sequence[VideoRecord], parts: Sequence[Part]) -> list[Video
 def refuse_others(root: Path, parts: Sequence[Part], source: Source) -> None:
     """Raises InputError where what was packed is not what is there now, as frames extracted anew: by few videos.
 
-    The first of a shard is looked at; one that is not there any more, as it need not be, tells nothing.
+    Their settings are compared, and the first video of a shard is looked at; one that is not there any more, as it need
+    not be, tells nothing.
     """
+    if parts:
+        source.refuse_other_settings(root)
     for part in parts[:: max(1, len(parts) // SAMPLED)]:
         video = next(part.videos())
         offset, size, _ = video.files[0].item()
         record = VideoRecord(video.path, video.num_frames, 0)
-        with suppress(OSError), (root / part.shard.name).open("rb") as shard:
+        with suppress(OSError), open_regular(root / part.shard.name) as shard:
             shard.seek(offset)
-            if not source.is_made_of(record, shard.read(size)):
+            if not source.is_made_of(record, shard.read(min(size, LARGEST_PICTURE))):
                 raise InputError(
                     f"{source.where(record)}: another than was packed in {part.shard.name}: it was made anew; remove "
                     "the shards that hold older ones, or all, and this command packs what is there"
@@ -369,13 +310,13 @@ def refuse_others(root: Path, parts: Sequence[Part], source: Source) -> None:
 
 
 def read_ahead(
-    records: Sequence[VideoRecord], source: Source, jobs: int, faults: list[str] | None
+    records: Sequence[VideoRecord], source: Source, spool: Path, jobs: int, faults: list[str] | None
 ) -> Generator[Content, None, None]:
     """The content of the videos, in their order, while others are being read; on the way it says how far it is.
 
     What is wrong with a video goes to `faults`, or where there are none, is raised.
     """
-    left = iter(records)
+    left = enumerate(records)
     waiting: deque[Future[Content]] = deque()
     if not records:
         return
@@ -383,8 +324,8 @@ def read_ahead(
         try:
             for count in range(1, len(records) + 1):
                 with interrupts_held():
-                    for record in islice(left, jobs - len(waiting)):
-                        waiting.append(pool.submit(source.read, record, source.where(record)))
+                    for place, record in islice(left, jobs - len(waiting)):
+                        waiting.append(pool.submit(source.read, record, source.where(record), spool / str(place)))
                 try:
                     yield waiting.popleft().result()
                 except BadVideoError as error:
@@ -410,6 +351,7 @@ def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most
             held = Contents()
             while content is not None and (not held.paths or file.tell() + taken(content) <= most):
                 add(file, held, content)
+                content.data.remove()
                 content = next(contents, None)
             file.write(b"\0" * (whole_size(file.tell()) - file.tell()))
             file.flush()
@@ -423,69 +365,10 @@ def write_shards(contents: Iterator[Content], root: Path, packing: Packing, most
     return parts
 
 
-def taken(content: Content) -> int:
-    """Bytes of a shard that a video takes, but for long names."""
-    return sum(tarfile.BLOCKSIZE + len(data) + -len(data) % tarfile.BLOCKSIZE for data in content.data)
-
-
-def add(file: IO[bytes], held: Contents, content: Content) -> None:
-    """Writes a video's files at the end of a shard."""
-    held.paths.append(content.record.path)
-    held.counts.append(len(content.names))
-    held.per_frame.append(content.per_frame)
-    for name, data in zip(content.names, content.data, strict=True):
-        member = tarfile.TarInfo(name)  # of no time and no owner: the same frames make the same shards
-        member.size = len(data)
-        file.write(member.tobuf(tarfile.PAX_FORMAT))  # longer than a block if the name is long or not ASCII
-        held.rows.append((file.tell(), len(data), zlib.crc32(data)))
-        file.write(data)
-        file.write(b"\0" * (-len(data) % tarfile.BLOCKSIZE))
-
-
 def evict(file: IO[bytes]) -> None:
     """Leaves a file's content on the disk alone, so that it is read back from there."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def compare(file: Path, part: Part, template: str, first: int = 1) -> list[str]:
-    """What differs between a shard, read as a tar file, and what is known of it: names, places, sizes, checksums."""
-    faults = []
-    try:
-        with tarfile.open(file, "r:") as tar:
-            found = members(tar)
-            for video in part.videos():
-                faults += compare_video(found, video, template, first)
-            if next(found, None) is not None:
-                faults.append("it holds more than is known of")
-    except TAR_FAULTS as error:
-        faults.append(f"not a whole tar file ({error})")
-    return faults
-
-
-def members(tar: Any) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Each file of a shard, and the CRC-32 of its content."""
-    while member := tar.next():
-        tar.members.clear()  # tarfile would keep them all
-        if not member.isreg() or member.issparse():  # a sparse one may claim any size
-            raise tarfile.ReadError(f"{shortened(repr(member.name))} is no plain file")
-        yield member, zlib.crc32(tar.extractfile(member).read())
-
-
-def compare_video(found: Iterator[tuple[tarfile.TarInfo, int]], video: Packed, template: str, first: int) -> list[str]:
-    """What differs in the next members of a shard from what is known of a video. Raises TarError where they end."""
-    faults = []
-    frames = range(1, video.num_frames + 1)
-    names = picture_names(template, frames, video.per_frame == 2, first)  # all x, then all y
-    for place, known in enumerate(video.files.tolist()):
-        member, crc = next(found, (None, 0))
-        if member is None:
-            raise tarfile.ReadError("it ends too early")
-        frame, k = divmod(place, video.per_frame)
-        name = f"{video.path}/{names[k * video.num_frames + frame]}"
-        if (member.name, member.offset_data, member.size, crc) != (name, *known):
-            faults.append(f"{name}: not as it was packed")
-    return faults
 
 
 def verify(root: Path) -> int:
@@ -509,13 +392,15 @@ def verify(root: Path) -> int:
     return 0
 
 
-def demand_space(records: Sequence[VideoRecord], source: Source, root: Path) -> None:
+def demand_space(records: Sequence[VideoRecord], source: Source, root: Path, spool: Path) -> None:
     """Raises InputError if the disk has less space than, by a sample of them, the videos will take."""
     weights = size = 0  # frames, or where these are not known, videos
     sampled = SAMPLED if all(record.num_frames for record in records) else 2  # videos are decoded, which takes its time
     for record in records[:: max(1, len(records) // sampled)][:sampled]:
         with suppress(OSError, BadVideoError):  # found when it is packed
-            size += taken(source.read(record, source.where(record)))
+            content = source.read(record, source.where(record), spool / "sample")
+            content.data.remove()
+            size += taken(content)
             weights += record.num_frames or 1
     needed = size * sum(record.num_frames or 1 for record in records) // max(1, weights)
     free = shutil.disk_usage(root).free

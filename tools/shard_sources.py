@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Protocol
 
 import av
 
@@ -22,17 +23,75 @@ from ops.data.packed_index import Packing
 from ops.data.parallel import process_pool, processes_can_wait, stop_if_told
 from ops.data.records import VideoRecord, read_list
 from ops.data.storages.frames import FrameFolders
+from ops.data.storages.packed import LARGEST_PICTURE
+from ops.data.textfile import read_text
 from ops.data.videofile import DamageError
 from ops.errors import InputError
-from ops.files import atomic_write, write_text
+from ops.files import open_regular, read_regular, write_text
 from tools.vid2img import SETTINGS_FILE, Job, read_settings, refuse_shared_folders
 from tools.video_frames import HEAD, NOTED, FrameFormat, save_frame, source_note, upright_frames
 
-LARGEST = 2**32 - 1  # bytes of a file, which the index holds
+HELD = 32 << 20  # bytes of a video's files that wait for their shard in memory; an hour's may be 3 GB
+SPOOL = ".spool"  # the folder beside the shards where what is more waits
 
 
 class BadVideoError(InputError):
     """A video cannot be packed. The message names the file."""
+
+
+class Spool:
+    """Files' bytes, one after the other: the first in memory, and those beyond `HELD` bytes in a file, till `remove`.
+
+    Raises OSError where that cannot be written, and what `files` raises, which is none; then nothing is left.
+    """
+
+    def __init__(self, files: Iterable[bytes], file: Path) -> None:
+        self.sizes: list[int] = []
+        self._held: list[bytes] = []
+        self._file = file
+        left = HELD
+        try:
+            with ExitStack() as stack:
+                spooled = None
+                for data in files:
+                    self.sizes.append(len(data))
+                    left -= len(data)
+                    if left >= 0:
+                        self._held.append(data)
+                    else:
+                        spooled = spooled or stack.enter_context(self._made())
+                        spooled.write(data)
+        except BaseException as error:
+            self.remove()
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(file)) from error
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._held
+        if len(self.sizes) > len(self._held):
+            with open_regular(self._file) as file:
+                for size in self.sizes[len(self._held) :]:
+                    yield file.read(size)
+
+    def remove(self) -> None:
+        """Frees the disk of it."""
+        self._file.unlink(missing_ok=True)
+
+    def _made(self) -> IO[bytes]:
+        self._file.parent.mkdir(exist_ok=True)
+        return self._file.open("xb")
+
+
+@contextmanager
+def spool_folder(root: Path) -> Iterator[Path]:
+    """Where what does not fit into memory waits for the shards in `root`; what is left there is removed."""
+    folder = root / SPOOL
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +101,7 @@ class Content:
     record: VideoRecord
     per_frame: int
     names: list[str]
-    data: list[bytes]
+    data: Spool
 
 
 class Source(Protocol):
@@ -59,8 +118,8 @@ class Source(Protocol):
         """Its folder or file."""
 
     @property
-    def read(self) -> Callable[[VideoRecord, Path], Content]:
-        """Gives a video's frames, from `where` it is. Raises BadVideoError."""
+    def read(self) -> Callable[[VideoRecord, Path, Path], Content]:
+        """Gives a video's frames, from `where` it is, with the file of their `Spool`. Raises BadVideoError."""
 
     def is_made_of(self, record: VideoRecord, first: bytes) -> bool:
         """Whether a packed video's first picture is what `read` would give now. Raises OSError if none is there."""
@@ -68,8 +127,11 @@ class Source(Protocol):
     def workers(self, jobs: int) -> AbstractContextManager[Executor]:
         """Who reads."""
 
+    def refuse_other_settings(self, root: Path) -> None:
+        """Raises InputError where the shards in `root` are of frames that were made otherwise than these are."""
+
     def note_settings(self, root: Path, begun: bool) -> None:
-        """Keeps beside the shards how frames are made, for the fingerprint. Raises InputError if the others differ."""
+        """Keeps beside the shards how frames are made, for the fingerprint."""
 
 
 class Folders:
@@ -87,38 +149,50 @@ class Folders:
         """See `Source`."""
         return self.storage.root / record.path
 
-    def read(self, record: VideoRecord, where: Path) -> Content:
+    def read(self, record: VideoRecord, where: Path, spool: Path) -> Content:
         """See `Source`."""
-        file = where
-        try:
+        with self._named(record, where):
             frames = self.storage.file_names(record, range(1, record.num_frames + 1))
-            data = []
-            for file in (where / name for frame in frames for name in frame):
-                data.append(file.read_bytes())
-                if not 0 < len(data[-1]) <= LARGEST:
-                    raise BadVideoError(f"{file}: {'too large' if data[-1] else 'the file is empty'}")
+        names = [name for frame in frames for name in frame]
+        data = Spool(self._files(record, where, names), spool)
+        return Content(record, len(frames[0]), [f"{record.path}/{name}" for name in names], data)
+
+    def _files(self, record: VideoRecord, where: Path, names: Sequence[str]) -> Iterator[bytes]:
+        for file in (where / name for name in names):
+            with self._named(record, file):
+                data = read_regular(file, LARGEST_PICTURE)
+            if not data:
+                raise BadVideoError(f"{file}: the file is empty")
+            yield data
+
+    @contextmanager
+    def _named(self, record: VideoRecord, file: Path) -> Iterator[None]:
+        """BadVideoError for what comes of reading a video's file."""
+        try:
+            yield
         except (FileNotFoundError, NotADirectoryError):
             missing = f"{file}: no such file"
             reason = self.storage.reason(record, MissingFrameError(missing))
             raise BadVideoError(reason if missing in reason else f"{missing}; {reason}") from None
         except OSError as error:
             raise BadVideoError(f"{file}: cannot be read ({error.strerror})") from error
-        return Content(record, len(frames[0]), [f"{record.path}/{name}" for frame in frames for name in frame], data)
 
     def is_made_of(self, record: VideoRecord, first: bytes) -> bool:
         """See `Source`."""
-        return (self.where(record) / self.storage.file_names(record, [1])[0][0]).read_bytes() == first
+        return read_regular(self.where(record) / self.storage.file_names(record, [1])[0][0], LARGEST_PICTURE) == first
 
     def workers(self, jobs: int) -> AbstractContextManager[Executor]:
         """See `Source`; they wait for the disk."""
         return ThreadPoolExecutor(jobs)
 
+    def refuse_other_settings(self, root: Path) -> None:
+        """See `Source`; another size or quality is seen by the frames themselves."""
+
     def note_settings(self, root: Path, begun: bool) -> None:
-        """See `Source`; that of another size or quality is seen by the frames themselves."""
+        """See `Source`."""
         for name in SETTINGS_FILES:
             if (self.storage.root / name).is_file():
-                with atomic_write(root / name) as file:
-                    file.write((self.storage.root / name).read_bytes())
+                write_text(root / name, read_text(self.storage.root / name, "settings file"))
 
 
 @dataclass
@@ -166,32 +240,41 @@ class Videos:
         """See `Source`; processes, as threads would wait for each other."""
         return process_pool(jobs) if jobs > 1 and processes_can_wait() else ThreadPoolExecutor(1)
 
-    def note_settings(self, root: Path, begun: bool) -> None:
+    def refuse_other_settings(self, root: Path) -> None:
         """See `Source`."""
         wanted, before = asdict(self.form), read_settings(root / SETTINGS_FILE)
-        if begun and (different := [key for key, value in wanted.items() if before and before.get(key) != value]):
+        if different := [key for key, value in wanted.items() if before and before.get(key) != value]:
             said = "; ".join(f"{key} {before.get(key)!r}, not {wanted[key]!r}" for key in different)
             raise InputError(f"{root}: packed with other settings ({said}): give the same, or remove it to pack anew")
-        if not (begun and before):
+
+    def note_settings(self, root: Path, begun: bool) -> None:
+        """See `Source`."""
+        if not (begun and read_settings(root / SETTINGS_FILE)):
             made_with = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
-            said = json.dumps({"videos": str(self.root.resolve()), **wanted, "made_with": made_with}, indent=2)
+            said = json.dumps(
+                {"videos": str(self.root.resolve()), **asdict(self.form), "made_with": made_with}, indent=2
+            )
             write_text(root / SETTINGS_FILE, said + "\n")
 
 
-def decode(record: VideoRecord, video: Path, form: FrameFormat) -> Content:
+def decode(record: VideoRecord, video: Path, spool: Path, form: FrameFormat) -> Content:
     """A video's frames as JPEG files. Raises BadVideoError."""
-    data: list[bytes] = []
+    data = Spool(jpegs(video, form), spool)
+    names = [f"{record.path}/{form.template.format(number)}" for number in range(1, len(data.sizes) + 1)]
+    return Content(record, 1, names, data)
+
+
+def jpegs(video: Path, form: FrameFormat) -> Iterator[bytes]:
+    """The JPEG files of a video's frames. Raises BadVideoError."""
     try:
         note = source_note(video)
         for image in upright_frames(video):
             stop_if_told()
             file = io.BytesIO()
             save_frame(image, file, form, note)
-            data.append(file.getvalue())
+            yield file.getvalue()
             note = ""
     except (DamageError, ValueError, RuntimeError, MemoryError) as fault:
         raise BadVideoError(f"{video}: {str(fault) or type(fault).__name__}") from None
     except OSError as error:
         raise BadVideoError(f"{video}: cannot be read ({error.strerror})") from None
-    names = [f"{record.path}/{form.template.format(number)}" for number in range(1, len(data) + 1)]
-    return Content(record, 1, names, data)

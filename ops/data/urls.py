@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from ops.errors import InputError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# Those that are read. A description of a data set may come from anywhere: fsspec knows some thirty others, some of which
-# load drivers, start programs or ask for other machines in the name of who runs this.
+# Those that are read. A data set's description may come from anywhere, and fsspec knows some thirty others: some load
+# drivers or start programs, or speak to other machines in the name of whoever runs this.
 SCHEMES = ("s3", "gs", "gcs", "hf", "http", "https", "file", "memory")
 DEFAULT_GB = 50.0
 

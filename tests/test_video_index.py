@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_paths_are_found_by_all_their_letters(factor: int, monkeypatch: pytest.M
     assert paths.places(Paths.of(others)).tolist() == [last.get(name, -1) for name in others]
     assert [paths.place(name) for name in others] == [last.get(name, -1) for name in others]
     assert Paths.of([]).places(paths).tolist() == [-1] * len(NAMES) and paths.places(Paths.of([])).tolist() == []
+
+
+def test_paths_of_one_mark_are_found_in_no_more_time_than_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever knows how marks are made can forge a list of them; one by one, so many take a minute."""
+    monkeypatch.setattr(paths_module, "FACTOR", 0)
+    paths, begun = Paths.of([f"{k}.mp4" for k in range(20_000)]), time.process_time()
+    assert paths.places(paths).tolist() == list(range(20_000))
+    assert paths.place("19999.mp4") == 19_999 and paths.place("20000.mp4") == -1
+    assert time.process_time() - begun < 5
 
 
 def table(seed: int) -> FrameTable:

@@ -25,6 +25,18 @@ logger = logging.getLogger(__name__)
 # Those of the endings that frames may have. PostScript, for which Pillow starts Ghostscript, is not among them.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 START_OF_JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
+SCAN, SEQUENTIAL = 0xDA, (0xC0, 0xC1)  # of ITU-T T.81, B.1.1.3
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of whatever kind
+WITHOUT_LENGTH = {*range(0xC0), *range(0xD0, 0xDA), 0xFF}
+# What frames may not be, but pictures often are, whatever their names say: how their files begin.
+OTHER_FORMATS = {
+    b"GIF8": "GIF",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"%!PS": "PostScript",
+    b"8BPS": "Photoshop",
+}
 PLAIN_JPEG = ("YCbCr", "Gray", "RGB")  # not CMYK, which as a rule is stored inverted
 
 
@@ -139,13 +151,29 @@ def _decode_jpeg(name: str | Path, data: bytes, into: np.ndarray) -> None:
 def jpeg_fault(data: bytes, height: int, width: int) -> str:
     """What is beyond the bounds in a JPEG; empty if nothing is.
 
-    Each scan of a progressive one goes over the whole picture, however few bytes it has. The mark of its beginning
-    stands nowhere else, but for a preview inside.
+    Each scan of a progressive one goes over the whole picture, however few bytes it has.
     """
-    scans = data.count(START_OF_SCAN)
+    scans = _scans(data)
     if scans > MAX_SCANS or scans * height * width > MAX_SCANNED:
         return f"{scans} scans of {width} × {height} pixels, as no encoder makes them: it would take too long"
     return size_fault(width, height)
+
+
+def _scans(data: bytes) -> int:
+    """How often at most a decoder goes over the picture: once where the first scan of a sequential one has all colours.
+
+    Of others the marks of a scan's beginning are counted, which stand nowhere else but in a preview inside.
+    """
+    at, colours = len(START_OF_JPEG), 0
+    while len(head := data[at : at + 10]) == 10 and head[0] == 0xFF and head[1] not in WITHOUT_LENGTH:
+        if head[1] == SCAN:
+            if head[4] == colours:
+                return 1
+            break
+        if head[1] in FRAMES:
+            colours = head[9] if head[1] in SEQUENTIAL else 0
+        at += 2 + int.from_bytes(head[2:4], "big")
+    return data.count(START_OF_SCAN)
 
 
 def _refuse_bomb(name: str | Path, data: bytes, height: int, width: int) -> None:
@@ -170,9 +198,21 @@ def _decode_any(name: str | Path, data: bytes, grey: bool) -> np.ndarray:
     except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours for the very largest
         raise FrameError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise FrameError(f"{name}: not an image, or of an unknown format") from error
+        raise FrameError(f"{name}: {_not_read(data)}") from error
     except Exception as error:  # each of Pillow's decoders has its own kinds: OSError, SyntaxError, zlib.error, …
         raise FrameError(f"{name}: damaged image ({error})") from error
+
+
+def _not_read(data: bytes) -> str:
+    """What a file is that is of none of FORMATS, and what to do."""
+    known = next((name for start, name in OTHER_FORMATS.items() if data.startswith(start)), "")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"heic", b"mif1"):
+        known = "AVIF or HEIF"
+    if not known:
+        return "not an image, or of an unknown format"
+    return (
+        f"it is {known}, whatever its name says: frames may be {', '.join(FORMATS)}; convert it (ffmpeg, ImageMagick)"
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -61,8 +61,9 @@ class Paths(Sequence[str]):
         order, ordered = self._ordered
         value = np.uint64(mark(wanted))
         first, end = (int(np.searchsorted(ordered, value, side)) for side in ("left", "right"))
-        places = reversed(order[first:end].tolist())
-        return next((p for p in places if self.text[self.starts[p] : self.ends[p]] == wanted), -1)
+        if end - first > 1:
+            return self._of_shared_marks.get(path, -1)
+        return int(order[first]) if end > first and self[int(order[first])] == path else -1
 
     def places(self, others: Paths) -> np.ndarray:
         """Where each of the other paths stands among these, as `place` says, all at once: int64 `(len(others),)`."""
@@ -79,7 +80,7 @@ class Paths(Sequence[str]):
         alike = ordered[nearest] == values
         same = alike & self.take(found).equal(others)
         for place in np.flatnonzero(alike & ~same).tolist():  # two paths of one mark: forged, or a wonder
-            found[place] = self.place(others[place])
+            found[place] = self._of_shared_marks.get(others[place], -1)
             same[place] = found[place] >= 0
         return np.where(same, found, -1)
 
@@ -101,6 +102,14 @@ class Paths(Sequence[str]):
         values = np.concatenate([marks(part.text, part.starts, part.ends) for part in parts])
         order = np.argsort(values, kind="stable")
         return order, values[order]
+
+    @cached_property
+    def _of_shared_marks(self) -> dict[str, int]:
+        """Where each path stands whose mark others have too, for the last time. Marks can be forged, a dict's not."""
+        order, ordered = self._ordered
+        shared = np.zeros(len(order) + 1, bool)
+        shared[1:-1] = ordered[1:] == ordered[:-1]
+        return {self[place]: place for place in order[shared[1:] | shared[:-1]].tolist()}
 
 
 def marks(text: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

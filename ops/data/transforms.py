@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ops.data.bounds import size_fault
+from ops.data.decode import FrameError
 from ops.errors import InputError
 from ops.names import TEST_CROPS
 
@@ -97,7 +99,7 @@ def test_views(
 
     1: the centre. 3: both ends and the centre along the longer axis (left, right, centre). 5: the corners and
     the centre. 10: those, each followed by its mirror. Raises InputError for another number, or if a crop is
-    larger than the scaled frame.
+    larger than the scaled frame, and FrameError where the scaled frames, as of a strip, are beyond the bounds.
     """
     if crops not in TEST_CROPS:
         raise InputError(f"{crops} test crops are not defined; expected one of {', '.join(map(str, TEST_CROPS))}.")
@@ -139,7 +141,11 @@ def _crop(group: torch.Tensor, box: Box) -> torch.Tensor:
 
 
 def _scale_short_side(group: torch.Tensor, size: int) -> torch.Tensor:
-    return _resize(group, *scaled_size(group.shape[-2], group.shape[-1], size))
+    frames, channels, *stored = group.shape
+    height, width = scaled_size(stored[0], stored[1], size)
+    if fault := size_fault(width, height, frames, channels):
+        raise FrameError(f"frames of {stored[1]} × {stored[0]} pixels, scaled to a short side of {size}: {fault}")
+    return _resize(group, height, width)
 
 
 def scaled_size(height: int, width: int, size: int) -> tuple[int, int]:

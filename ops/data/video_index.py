@@ -26,12 +26,13 @@ from ops.data.parallel import in_parallel
 from ops.data.paths import Paths
 from ops.data.stored_arrays import stored_arrays
 from ops.data.videofile import DamageError, FrameTable, scan
-from ops.files import atomic_write
+from ops.files import atomic_write, read_regular
 from ops.machine import usable_cores
 
 logger = logging.getLogger(__name__)
 
 FORMAT = b"3"
+MOST_BYTES = 4 << 30  # of it: a million videos of 500 frames, each shown for a time of its own
 DIGEST = 32  # bytes at the file's end: the SHA-256 of FORMAT and of all before them
 TOGETHER = 1000  # files whose state one thread asks for, and videos whose objects are made arrays at a time
 THREADS = 16  # which wait, for the most part, for a network's answers
@@ -235,7 +236,7 @@ def probe(path: str, root: Path) -> Indexed:
 def read_index(file: Path) -> VideoIndex:
     """The index that `write_index` wrote; empty, with a warning, if it cannot be read or is not as it was written."""
     try:
-        content = file.read_bytes()
+        content = read_regular(file, MOST_BYTES)
     except FileNotFoundError:
         return VideoIndex.of({})
     except OSError as error:

@@ -8,10 +8,12 @@ opened, nothing but the file itself is read, and a frame larger than MAX_PIXELS 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, pairwise, tee, zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ import numpy as np
 from av.stream import Disposition
 
 from ops.data.bounds import MAX_FRAMES, MAX_PIXELS, size_fault
-from ops.data.claims import claims_fault, is_boxes
 from ops.data.containers import cut_off
+from ops.data.mp4_header import claims_fault, is_boxes
 from ops.data.upright import Size, Upright
 from ops.files import open_regular
 
@@ -44,6 +46,8 @@ SKIPPING_CODECS = {"h264", "hevc"}
 # Containers whose header states a duration. Of others FFmpeg takes it from the last timestamps, or guesses.
 STATING_CONTAINERS = {*TIMED_CONTAINERS, "avi", "flv", "asf"}
 DEFAULT_WORTH = 5_000_000  # pixels: how much FFmpeg's choice of a stream favours the one marked as the default
+JUST_NOW = 1_000_000_000  # ns; file systems count time in steps of milliseconds, old ones of a second
+REMEMBERED = 1 << 14  # files; a third of a kilobyte each
 LEAP = 1.0  # seconds from one packet to the next: more, or any way back, is where captures were joined
 
 
@@ -103,10 +107,11 @@ class FrameTable:
 @contextmanager
 def opened(video: Path) -> Iterator[tuple[Any, Any]]:
     """The open container and its video stream, decoding on one thread. Raises DamageError, or OSError."""
-    with open_regular(video) as content:  # FFmpeg would wait for what comes through a pipe
-        of_boxes = is_boxes(content.read(8))
-        if of_boxes and (fault := claims_fault(content)):
-            raise DamageError(fault)
+    state = video.stat()
+    settled = time.time_ns() - state.st_mtime_ns > JUST_NOW  # else another of its size may have the same time
+    of_boxes, excess = _remembered(video, state.st_size, state.st_mtime_ns) if settled else _looked_at(video)
+    if excess:
+        raise DamageError(excess)
     containers = CONTAINERS if of_boxes else OTHER_CONTAINERS  # so that nothing unlooked at is taken for an MP4
     try:
         # An absolute path, because "a:b.mp4" would be taken for a protocol; tags may be in any encoding.
@@ -132,6 +137,18 @@ def opened(video: Path) -> Iterator[tuple[Any, Any]]:
             large = f"frames of more than the {MAX_PIXELS:,} pixels allowed"
             raise DamageError(f"Invalid data, a container that is not read, or {large}") from None
         raise DamageError(str(fault.strerror)) from None
+
+
+@lru_cache(REMEMBERED)
+def _remembered(video: Path, _size: int, _modified: int) -> tuple[bool, str]:
+    return _looked_at(video)
+
+
+def _looked_at(video: Path) -> tuple[bool, str]:
+    """Whether a file is an MP4, and why it is not to be opened. Raises OSError as `open_regular` does."""
+    with open_regular(video) as content:  # FFmpeg would wait for what comes through a pipe
+        of_boxes = is_boxes(content.read(8))
+        return of_boxes, claims_fault(content) if of_boxes else ""
 
 
 def _chosen(streams: Sequence[Any]) -> Any:

@@ -30,9 +30,9 @@ DOORS = fuzzing.doors()
 # Those that open the very file; of the others the file holds a part of it, from which the door makes the whole.
 PARTS = re.compile(r".*(, inside|signed)|(video index|packed rows), .*|names of (frames|sources)")
 OF_FILES = [door for door in DOORS if not PARTS.fullmatch(door.name)]
-WAITED = 8.0  # seconds; a door takes less than one, and a busy machine more
+WAITED = 30.0  # seconds; a door takes less than one, and a busy machine more
 ALL = 8.0  # seconds for all doors together, but LEAST cases of each, however busy the machine
-LEAST, MOST = 20, 300
+LEAST, MOST = 10, 300
 ENOUGH = 120.0  # seconds of a door
 FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=80)
 

@@ -147,6 +147,9 @@ def test_nothing_waits_on_the_disk_after_a_fault(tmp_path: Path, monkeypatch: py
         with pytest.raises(OSError, match=r"name too long: '.*xxx'"):
             Spool([b"1"], folder / ("x" * 300))
     assert not list(tmp_path.iterdir())
+    (tmp_path / SPOOL).symlink_to(tmp_path)
+    with pytest.raises(FileExistsError), spool_folder(tmp_path):
+        pass
 
 
 def test_what_does_not_fit_is_refused(root: Path) -> None:

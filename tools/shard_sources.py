@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import Protocol
 
 import av
 
@@ -59,7 +59,7 @@ class Spool:
                     if left >= 0:
                         self._held.append(data)
                     else:
-                        spooled = spooled or stack.enter_context(self._made())
+                        spooled = spooled or stack.enter_context(file.open("xb"))
                         spooled.write(data)
         except BaseException as error:
             self.remove()
@@ -78,16 +78,13 @@ class Spool:
         """Frees the disk of it."""
         self._file.unlink(missing_ok=True)
 
-    def _made(self) -> IO[bytes]:
-        self._file.parent.mkdir(exist_ok=True)
-        return self._file.open("xb")
-
 
 @contextmanager
 def spool_folder(root: Path) -> Iterator[Path]:
     """Where what does not fit into memory waits for the shards in `root`; what is left there is removed."""
     folder = root / SPOOL
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # a killed packing's
+    folder.mkdir()  # or raises, where a link leads elsewhere
     try:
         yield folder
     finally:

@@ -16,7 +16,7 @@ from torch import distributed as dist
 
 from ops import heartbeat
 from ops.data.parallel import in_parallel
-from ops.errors import MachineError, environment_fault
+from ops.errors import InputError, MachineError, environment_fault
 from ops.running.distributed import ALONE
 from ops.running.peers import Peers, own_prefix
 
@@ -110,13 +110,13 @@ def failing(peers: Peers, words: str, after: float = 0.0) -> Callable[[], None]:
     [
         ("gloo: Timed out waiting 400ms for recv operation to complete", False, "process 1 .* has not gone on"),
         ("gloo: Connection closed by peer [10.0.0.1]:912", False, "process 1 .* has ended or can't be reached"),
-        ("gloo: Connection closed by peer [10.0.0.1]:912", True, "process 1 .* has ended; its own message says why"),
+        ("gloo: Connection closed by peer [10.0.0.1]:912", True, "process 1 .* has ended: out of memory"),
     ],
 )
 def test_a_failed_collective_names_who_is_missing(words: str, ended: bool, said: str) -> None:
     first, missing, last = group(3)
     if ended:
-        missing.leave()
+        missing.leave(InputError("out of memory"))
     # One gives up; the other learns by its connection that it did.
     errors = in_threads(failing(first, words), failing(last, "gloo: Connection closed by peer", after=0.05))
     assert str(errors[0]) == str(errors[1])

@@ -116,9 +116,7 @@ def check_tensors(state: Mapping[Any, Any]) -> None:
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"{name} is a {type(value).__name__}, expected a tensor")
         if value.layout != torch.strided or value.device.type == "meta" or value.dtype not in NUMBERS:
-            raise ValueError(
-                f"{name} is a tensor of {value.dtype} in another form than networks here have: float32, dense"
-            )
+            raise ValueError(f"{name} is a tensor of {value.dtype}, {value.layout}: expected a dense one of float32")
         if not is_finite(value):
             raise DivergedError(
                 f"{name} has values that are infinite or no numbers (NaN), of a training that diverged: take an "

@@ -34,6 +34,7 @@ from ops.data.packed_index import VIDEO as PACKED_VIDEO
 from ops.data.records import VideoRecord
 from ops.data.remote import VERSIONS, _read_versions
 from ops.data.storages.packed import PackedFrames
+from ops.data.textfile import read_text
 from ops.data.urls import check_url, hidden, is_url
 from ops.data.video_index import ARRAYS, Indexed, VideoIndex, _digest, read_index
 from ops.data.video_index import write_index as write_videos
@@ -233,7 +234,7 @@ def address(folder: Path) -> Path:
 
 
 def read_address(file: Path) -> None:
-    text = file.read_bytes().decode(errors="replace")
+    text = read_text(file, "address")
     if is_url(text):
         check_url(hidden(text))
 

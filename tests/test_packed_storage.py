@@ -17,6 +17,7 @@ from helpers_data import picture, write_flow, write_frames
 from programs import evaluate, train
 
 from ops.data import packed_index
+from ops.data.bounds import MAX_HELD
 from ops.data.catalog import resolve
 from ops.data.clips import ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.decode import FrameError
@@ -113,6 +114,8 @@ def test_each_frame_is_read_by_its_bytes_and_neighbours_by_one_call(
         found = storage.pictures(record, numbers).files
         assert found == [(folder / f"{number:05d}.jpg").read_bytes() for number in numbers]
         assert len(asked) == calls
+    monkeypatch.setattr(packed_storage, "AT_ONCE", 1)
+    assert storage.pictures(record, [1, 20]).files == found and len(asked) == 1 + 2
 
 
 def test_no_more_shards_are_open_than_may_be(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,13 +242,13 @@ def claim(folder: Path, sizes: Sequence[int]) -> PackedFrames:
 def test_what_a_forged_index_claims_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(packed_storage.os, "pread", lambda *a: asked.append(a[1]) or b"")
-    record = VideoRecord("v", 9, 0)
     with pytest.raises(FrameError, match=r"frames-00000\.tar: v: a picture of 3,000,000,000 bytes, more than the"):
-        claim(tmp_path / "large", [10] * 8 + [3_000_000_000]).pictures(record, [1, 9])
-    many = claim(tmp_path / "many", [250 << 20] * 9)
-    with pytest.raises(FrameError, match=r"9 pictures of 2,359,296,000 bytes, more than the 2 GiB .* fewer segments"):
-        many.pictures(record, range(1, 10))
-    assert "more than the 2 GiB" in many.check(record, decode=True).fault and not asked
+        claim(tmp_path / "large", [10] * 8 + [3_000_000_000]).pictures(VideoRecord("v", 9, 0), [1, 9])
+    sizes = [packed_storage.LARGEST_PICTURE] * (MAX_HELD // packed_storage.LARGEST_PICTURE + 1)
+    many, record = claim(tmp_path / "many", sizes), VideoRecord("v", len(sizes), 0)
+    with pytest.raises(FrameError, match=rf"{len(sizes)} pictures of [\d,]+ bytes, more than the .* fewer segments"):
+        many.pictures(record, range(1, len(sizes) + 1))
+    assert " GiB allowed at a time" in many.check(record, decode=True).fault and not asked
 
 
 def test_no_named_pipe_is_waited_for(mine: Path) -> None:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ops.data.decode import FrameError
 from ops.data.urls import Cache, whole
 from ops.errors import InputError
-from ops.files import atomic_write, in_words, try_to_lock, write_text
+from ops.files import atomic_write, in_words, read_regular, try_to_lock, write_text
 from ops.locks import claimed
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ PARTS = 16  # folders of blocks, each with a lock of its own, that processes sel
 FRESH = 60.0  # seconds for which a use of a block is not noted again
 PATIENCE = 120.0  # seconds for an answer: 4 MiB take that long at 35 kB/s
 TRIES, PAUSE = 4, 1.0  # and seconds before the second, then twice as long each time
-VERSIONS = "versions.json"
+VERSIONS, MOST_VERSIONS = "versions.json", 1 << 20  # bytes; a file takes some 70
 # What file systems call the marks by which another version of a file is told from this one.
 MARKS = (
     *("size", "ETag", "etag", "e_tag", "md5Hash", "md5", "sha256", "Content-MD5", "blob_id", "generation"),
@@ -294,7 +294,7 @@ def _mark(text: str) -> str:
 
 def _read_versions(file: Path) -> dict[str, str]:
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(read_regular(file, MOST_VERSIONS).decode())
     except (OSError, ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

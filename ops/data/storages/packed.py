@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 OPEN_SHARDS = 128  # at most, as a process may have some 1,000 files open
 GAP = 1 << 14  # bytes between two frames that are rather read than left out, by one call for both
+AT_ONCE = (
+    64 << 20
+)  # bytes of several frames by one call: Linux gives no more than 2 GiB, and each is copied out of them
 LARGEST_PICTURE = 256 << 20  # bytes: of the most pixels that one may have, not compressed, four a pixel
 CHECKED_AT_ONCE = 64  # frames of a video that is checked, so that memory stays bounded
 SETTINGS_FILES = ("extraction.json", "flow.json")  # beside the index, for the fingerprint
@@ -157,7 +160,7 @@ class PackedFrames:
         groups: list[list[tuple[int, int]]] = []
         end = 0
         for start, size, _ in rows:
-            if start - end > GAP or not groups:
+            if not groups or start - end > GAP or start + size - groups[-1][0][0] > AT_ONCE:
                 groups.append([])
             end = start + size
             groups[-1].append((start, end))

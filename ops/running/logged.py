@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import InputError
+from ops.files import read_regular
 from ops.running.runlog import ENVIRONMENT, OPTIONS, TABLE
 
+MOST_BYTES = 64 << 20  # of the options: a list of a million words has less
 MOST_EPOCHS = 10_000_000  # no run has more
 NEEDED = ("epoch", "lr", "train_loss", "train_top1")  # of the table's columns
 
@@ -126,7 +128,7 @@ def _as_text(value: Any) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON file's facts; none if there is no file."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(read_regular(path, MOST_BYTES).decode())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -51,8 +51,7 @@ class Case:
 FEWER = ((2, 1), (1, 2))  # the others can't be read
 CASES = {
     "synced, accumulated, averaged": Case("synced", accumulate=2, ema=0.5, sizes=((SHARE, SHARE),) * 4),
-    "synced, clipped": Case("synced", clip=0.1),
-    "synced, mixed": Case("synced", mixed=True),
+    "synced, clipped, mixed": Case("synced", clip=0.1, mixed=True),
     "synced, fewer": Case("synced", sizes=FEWER),
     "frozen, all of these": Case("frozen", accumulate=2, clip=0.1, ema=0.5, mixed=True),
     "frozen, fewer": Case("frozen", accumulate=2, sizes=FEWER),

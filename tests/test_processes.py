@@ -35,7 +35,7 @@ def assert_alike(ours: dict[str, object], theirs: dict[str, object]) -> None:
             assert ours[at] == value, at
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_evaluation_counts_every_video_once(demo: Path, processes: int) -> None:
     """Thirteen videos, which neither divides, and two, fewer than three: numbers, scores and tables as of one."""
     listed = demo / "dataset" / "demo" / "val_videofolder.txt"

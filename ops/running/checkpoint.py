@@ -53,6 +53,7 @@ TO_USE = ("network", "categories", "dataset", "input_size", "data", "epoch", "ca
 OF_THE_PLACE = (
     *("root_dataset", "root_path", "root_log", "root_model", "train_list", "val_list", "store_name", "suffix"),
     *("overwrite", "resume", "start_epoch", "evaluate", "print_freq", "workers", "gpus", "cache_dir", "cache_gb"),
+    *("save_steps", "save_minutes", "keep", "full_disk", "read_timeout", "timeout_minutes"),
 )
 
 

@@ -6,6 +6,7 @@ One start of Python for all, as that takes longer than they do.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,8 @@ def evaluate(root: Path, weights: Path, out: Path) -> None:
 
 def keep(file: Path, statistics: dict[str, float]) -> str:
     """In place of the words for a validation's statistics."""
-    file.write_text(json.dumps(statistics))
+    if os.environ.get("RANK", "0") == "0":  # else several processes write at once
+        file.write_text(json.dumps(statistics))
     return "kept"
 
 

@@ -122,14 +122,20 @@ def started(argv: Sequence[str], said: Path, *before: str) -> int:
 
 def ended(pid: int, within: float = LONGEST) -> int | None:
     """Its exit status, or that of a shell after a signal, negative; None where it had to be killed."""
-    deadline = time.monotonic() + within
+    if (status := status_within(pid, within)) is None:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return status
+
+
+def status_within(pid: int, seconds: float) -> int | None:
+    """The same; None where it has not ended after so many seconds."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+        time.sleep(0.002)
     return None
 
 
@@ -397,14 +403,10 @@ HARNESSES = {each.__name__: each for each in (kills, signals, ctrl_c, pairs, ran
 
 def ended_after(pid: int, seconds: float, tell: Callable[[], None]) -> int | None:
     """The exit status of a run that is told to end after so many seconds, unless it has ended by then."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    tell()
-    return ended(pid)
+    if (status := status_within(pid, seconds)) is None:
+        tell()
+        status = ended(pid)
+    return status
 
 
 def rank_of(pid: int) -> int:

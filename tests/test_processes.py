@@ -17,9 +17,11 @@ TIMES = ("seconds", "waiting_percent")  # which differ from run to run
 
 
 def numbers_of(found: object, at: str = "") -> dict[str, object]:
-    """All that a JSON holds, by where it stands, but for times and how many processes there were."""
+    """All that a JSON holds, by where it stands, but for times and how many processes and threads there were."""
     if isinstance(found, dict):
-        found = {k: v for k, v in found.items() if not any(word in k for word in (*TIMES, "processes", "devices"))}
+        found = {
+            k: v for k, v in found.items() if not any(word in k for word in (*TIMES, "processes", "devices", "threads"))
+        }
         return {k: v for key, value in found.items() for k, v in numbers_of(value, f"{at}/{key}").items()}
     if isinstance(found, list):
         return {k: v for i, value in enumerate(found) for k, v in numbers_of(value, f"{at}/{i}").items()}

@@ -196,7 +196,7 @@ def test_steps_that_are_no_numbers_stop_the_run_or_are_left_out(
     assert good["epoch"] == 2 and all(value.isfinite().all() for value in good["state_dict"].values())
     count = iter(range(10**6))
     train(whole, *run, "--store_name=nan_skip", "--nan=skip")
-    assert "a step is left out, as the loss is no finite number at train_" in caplog.text
+    assert "a step is left out: the loss is no finite number at train_" in caplog.text
     left_out = saved(whole, "nan_skip")
     assert all(value.isfinite().all() for value in left_out["state_dict"].values())
     assert [(row["train_videos"], row["train_skipped"]) for row in left_out["rows"]] == [(12, 0), (12, 0), (8, 4)]

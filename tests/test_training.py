@@ -21,6 +21,8 @@ from ops.running.optimizer import build_optimizer, learning_rate, parameter_grou
 from ops.running.precision import Precision, choose_precision
 from ops.running.published import rename_published
 
+CPU = torch.device("cpu")
+
 
 def test_places_among_the_scores() -> None:
     nan = float("nan")
@@ -303,3 +305,18 @@ def test_a_score_that_is_infinite_enters_no_accuracy() -> None:
 
     with pytest.raises(InputError, match="the scores are infinite or no numbers at videos 7"):
         validate(Infinite(), [batch], nn.CrossEntropyLoss(), ALONE)
+
+
+def test_what_a_step_draws_follows_from_its_key() -> None:
+    """From the epoch, the batch in it and the seed, and from nothing that came before."""
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 2))
+    clips, labels = torch.ones(2, 4, 1, 4, 4), torch.tensor([0, 1])
+
+    def scores(key: tuple[int, int], seed: int = 0) -> torch.Tensor:
+        step = Step(nn.CrossEntropyLoss(), torch.optim.SGD(network.parameters(), lr=0.0), Precision(CPU, None).scaler())
+        step.seed = seed
+        return step(network, clips, labels, key)[1]
+
+    first = scores((0, 0))
+    assert torch.equal(scores((0, 0)), first)
+    assert not any(torch.equal(other, first) for other in (scores((1, 0)), scores((0, 1)), scores((0, 0), seed=1)))

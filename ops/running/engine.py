@@ -117,8 +117,9 @@ class Meters(Clock):
             self.lost = True
             self.skipped += sum(len(places) for *_, places in batches)
             own = [self.naming(places) for loss, _, _, places in batches if not loss.isfinite()]
-            guilty = "; ".join(step.context.gather(own)) or "nothing but its gradient"
-            logger.warning("a step is left out, as the loss is no finite number at %s", guilty)
+            guilty = "; ".join(step.context.gather(own))
+            what = f"the loss is no finite number at {guilty}" if guilty else "its gradient is no finite number"
+            logger.warning("a step is left out: %s", what)
 
     def sums(self, context: DistributedContext) -> dict[str, float]:
         """What has been added up by all processes, for `resumed`; the times are this one's."""

@@ -160,5 +160,8 @@ if __name__ == "__main__":
             for name, norm in norms.items()
             for sizes in ((3, 5), (0, 8))
         }
+        # Wishes of none, of the other, of the main process alone; then its word.
+        wishes = [context.agree(wish) for wish in (0, context.rank, 3 * (1 - context.rank))]
+        agreed = context.gather([[*wishes, context.from_main(context.rank)]])
         if context.is_main:
-            print(json.dumps({"steps": found, "norms": exact}))
+            print(json.dumps({"steps": found, "norms": exact, "agreed": agreed}))

@@ -266,6 +266,7 @@ def test_shared_batches_give_the_steps_of_all_their_videos() -> None:
     done = python(*TORCHRUN, "tests/distributed_step.py", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
+    assert found["agreed"] == 2 * [[0, 1, 3, 0]]
     assert len(found["steps"]) == 6 and len(found["norms"]) in (6, 8)  # without and with timm
     assert max(found["norms"].values()) < 1e-12
     for name, steps in found["steps"].items():

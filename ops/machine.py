@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -16,6 +18,22 @@ KEPT = 2**31 - 1  # bytes at the end of the heap that are not given back at once
 def usable_cores() -> int:
     """Cores this process may use, which in a container may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """Within the block PyTorch computes with so many threads, behind it with as many as before.
+
+    Their number is the whole process's, and decides the last bits of what it computes.
+    """
+    import torch  # here, as what makes a process fast must be done before
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def prepare_process() -> None:

@@ -24,10 +24,20 @@ wait_passively()
 # A shell starts what it puts in the background deaf to Ctrl-C, and so would be the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from tools import make_demo_dataset  # noqa: E402 (torch must not have looked for GPUs before)
+import torch  # noqa: E402 (it must not have looked for GPUs before)
+
+from tools import make_demo_dataset  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def threads_stay() -> Iterator[None]:
+    """Another number of threads rounds otherwise: a test that left one would spoil later ones that compare bits."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
 
 
 @pytest.fixture(scope="session")

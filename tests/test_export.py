@@ -97,7 +97,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    folder, threads = tmp_path_factory.mktemp("made"), torch.get_num_threads()
+    folder = tmp_path_factory.mktemp("made")
     weights, output = checkpoint(folder, **SMALL, fex_stages=("layer3", "layer4")), folder / "exported"
     with pytest.MonkeyPatch.context() as patch:
         said: list[str] = []
@@ -105,7 +105,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         options = ["--count", "20", "--threads", "1", "--root_dataset", str(folder)]
         status = tool.main(["--weights", str(weights), "--to", "all", "--output", str(output), *options])
     assert status == 0, said
-    torch.set_num_threads(threads)
     yield Made(weights, output, "\n".join(said))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from test_export import checkpoint
 
 from ops.errors import InputError
@@ -66,21 +65,18 @@ def test_hits_are_of_all_videos_in_their_order() -> None:
 def test_int8_is_written_within_the_bounds_only(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an untrained network, calibrated and judged on the rendered videos."""
     path = checkpoint(demo, arch="timm:resnet10t", shift=False, size=32, classes=CLASSES)
-    output, threads = demo / "out", torch.get_num_threads()
+    output = demo / "out"
     data = "demo", str(demo / "dataset"), None
-    try:
-        done = export(path, ["openvino"], output, count=4, threads=1)
-        kept = export_int8(done, output, *data, Bounds(speedup=0, drop=100), calibration=4)
-        assert not done.faults and kept.paired.videos == 12
-        files = {"model.xml", "model.bin", "model.json", "model_int8.xml", "model_int8.bin"}
-        assert {path.name for path in output.iterdir()} == files
-        assert done.megabytes[INT8] < 0.4 * done.megabytes["openvino"]
-        assert 1e-6 < done.findings[INT8].difference(done.expected) < 0.3
-        (output / "model_int8.xml").unlink()
-        monkeypatch.setattr(int8, "quantised", lambda path, clips: openvino_core().read_model(path))  # no quicker
-        missed = export_int8(done, output, *data, Bounds(speedup=1000, drop=0), calibration=4)
-    finally:
-        torch.set_num_threads(threads)
+    done = export(path, ["openvino"], output, count=4, threads=1)
+    kept = export_int8(done, output, *data, Bounds(speedup=0, drop=100), calibration=4)
+    assert not done.faults and kept.paired.videos == 12
+    files = {"model.xml", "model.bin", "model.json", "model_int8.xml", "model_int8.bin"}
+    assert {path.name for path in output.iterdir()} == files
+    assert done.megabytes[INT8] < 0.4 * done.megabytes["openvino"]
+    assert 1e-6 < done.findings[INT8].difference(done.expected) < 0.3
+    (output / "model_int8.xml").unlink()
+    monkeypatch.setattr(int8, "quantised", lambda path, clips: openvino_core().read_model(path))  # no quicker
+    missed = export_int8(done, output, *data, Bounds(speedup=1000, drop=0), calibration=4)
     assert len(done.faults) == 1 and "--int8_speedup asks for 1000" in done.faults[0]
     assert missed.paired.drop == 0 and not (output / "model_int8.xml").exists()
 

@@ -28,7 +28,6 @@ from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -47,6 +46,7 @@ from ops.data.storages.video import VideoFiles
 from ops.errors import InputError, reported
 from ops.evaluation.drawing import as_written, save_picture
 from ops.files import check_writable, write_text
+from ops.machine import computing_with
 from tools.options import add_jobs, add_root, common_faults, documented_parser
 
 CHUNK = 32  # videos checked by a process at a time
@@ -130,11 +130,11 @@ def check_list(
 
 def check(chunk: Sequence[tuple[int, VideoRecord]], storage: Storage, decode: bool) -> list[tuple[Checked, str]]:
     """What a look at each video found, and a mark of its content."""
-    torch.set_num_threads(1)
     results = []
-    for _, record in chunk:
-        stop_if_told()
-        results.append((storage.check(record, decode), content_of(storage, record)))
+    with computing_with(1):
+        for _, record in chunk:
+            stop_if_told()
+            results.append((storage.check(record, decode), content_of(storage, record)))
     return results
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ops.errors import InputError
 from ops.exporting.checking import TOLERANCE, Finding, fault_of, run_all, table
@@ -22,7 +21,7 @@ from ops.exporting.form import Probabilities
 from ops.exporting.targets import INPUT, OUTPUT, TARGETS, Source, Target, run_torch
 from ops.exporting.videos import clips_of_noise, clips_of_sources, default_videos
 from ops.files import check_writable, write_text
-from ops.machine import usable_cores
+from ops.machine import computing_with, usable_cores
 from ops.optional import need_all
 from ops.recognition.contract import Contract, Views
 from ops.running.checkpoint import network_of, read_checkpoint
@@ -86,8 +85,7 @@ def export(
     videos = videos or (default_videos(root, source.contract.modality) if root else [])
     clips, on = clips_of_sources(videos, source.contract, count) if videos else clips_of_noise(source.form, count)
     threads = threads or usable_cores()
-    torch.set_num_threads(threads)
-    with beside(output) as folder:
+    with computing_with(threads), beside(output) as folder:
         for target in chosen:
             target.write(source, folder)
         runs = {TORCH: lambda batch: run_torch(source.form, batch)}

@@ -24,6 +24,7 @@ from ops.data.loader import Batch, EpochSampler, train_loader, video_loader
 from ops.data.records import VideoRecord
 from ops.data.storages.frames import FrameFolders
 from ops.evaluation.scores import Scorer, default_views_per_forward, score_videos
+from ops.machine import computing_with
 from ops.model.deploy import deploy
 from ops.running.clock import Clock
 from ops.running.distributed import DistributedContext
@@ -57,8 +58,7 @@ class Side:
 
 def measure(args: argparse.Namespace) -> Findings:
     """Training and testing, each as clips a second and as waiting."""
-    torch.set_num_threads(args.threads)
-    with tempfile.TemporaryDirectory() as folder:
+    with computing_with(args.threads), tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         records = write_videos(root, args.videos, FRAMES, SIZES[args.size], quality=75)
         train, test = (made_clips(args, root, records, mode) for mode in ("train", "test"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -79,6 +81,37 @@ def test_every_published_number_has_a_recipe() -> None:
         assert any(number in (REPOSITORY / "scripts" / f"{recipe}.sh").read_text() for recipe in RECIPES), number
     for number in ("46.9", "48.7", "48.4", "61.2", "63.1", "63.3"):
         assert any(number in (REPOSITORY / "scripts" / f"{recipe}.sh").read_text() for recipe in RECIPES), number
+
+
+# The flags of the test that a protocol of docs/experiments/published.csv is.
+VIEWS = {
+    "1 clip, 1 crop": "--protocol efficient",
+    "1 clip, 10 crops": "--test_crops 10",
+    "2 clips, 3 crops, full resolution": "--protocol accurate",
+    "dense, 10 clips, 3 crops, full resolution": "--protocol dense",
+}
+DATA = {"Kinetics-400": "kinetics", "Something-Something V1": "something", "Something-Something V2": "somethingv2"}
+
+
+def test_a_published_number_names_the_recipe_that_would_give_it() -> None:
+    """Of networks that there are here, in the views that the number was measured in; and where it is from."""
+    with (REPOSITORY / "docs" / "experiments" / "published.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = {(r["network"], r["data"], r["frames"], r["protocol"], r["reported_by"]) for r in rows}
+    assert len(told) == len(rows) > 40
+    for row in rows:
+        assert row["source"].startswith("https://") and row["reported_by"] and row["data"] in DATA, row
+        assert 0 < float(row["top1"]) < 100 and row["frames"] in ("8", "16"), row
+        if not row["command"]:
+            continue
+        shell, script = row["command"].split()
+        assert shell == "bash" and row["network"].split(",")[0] in ("TSN", "TSM"), row
+        text = (REPOSITORY / script).read_text()
+        kind = f"{row['network'].split(',')[0].lower()}_{DATA[row['data']]}_{row['frames']}f"
+        assert Path(script).stem.startswith(kind) and f'"{VIEWS[row["protocol"]]}"' in text, row
+        assert ("non-local" in row["network"]) == ("--non_local" in text), row
+        if "MMAction2" not in row["reported_by"]:  # what the recipe says to expect
+            assert re.search(rf"^# .*\b{row['top1']}\b", text, re.MULTILINE), row
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

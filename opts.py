@@ -196,15 +196,17 @@ def run_name(args: argparse.Namespace) -> str:
     The seed, partial BN and what else changes only how it learns are not in it: --suffix.
     """
     parts = ["TSM", args.dataset, args.modality + "keep" * args.keep_rgb, args.arch.replace(":", "-")]
-    has_fex = args.shift and args.fex != "off"
     if args.shift:
         parts.append(f"shift{args.shift_div}_{args.shift_place}")
+        shifted = sorted(set(args.shift_stages))
+        if shifted and (_has_fex(args) or shifted != list(names.STAGES)):
+            parts.append(_digits("shiftin", shifted))
     parts += ["tpool"] * args.temporal_pool + ["addse"] * args.add_se
-    if has_fex:
+    if _has_fex(args):
         parts.append({"paper": "FEX", "released": "FEXreleased"}[args.fex])
         stages = sorted(set(args.fex_stages))
-        parts += ["".join(["in", *(stage[-1] for stage in stages)])] if stages != list(names.FEX_STAGES) else []
-        parts += ["plaininit"] if args.fex_init == "plain" else []
+        parts += [_digits("in", stages)] if stages != list(names.FEX_STAGES) else []
+        parts += _fex_marks(args)
     parts += ["fp" + _mark(args.follow_pretrain)] if args.follow_pretrain else []
     parts += [args.consensus_type, f"segment{args.num_segments}", f"e{args.epochs}"]
     if args.pretrain != "imagenet":
@@ -216,6 +218,19 @@ def run_name(args: argparse.Namespace) -> str:
     parts += ["dense"] * args.dense_sample + ["nl"] * args.non_local
     parts += [args.suffix] if args.suffix else []
     return "_".join(parts)
+
+
+def _digits(mark: str, stages: Sequence[str]) -> str:
+    return mark + "".join(stage[-1] for stage in stages)
+
+
+def _fex_marks(args: argparse.Namespace) -> list[str]:
+    """A mark for each way in which the FEX block is not the paper's, or starts otherwise."""
+    with_fe, with_ss = (part in args.fex_parts for part in names.FEX_PARTS)
+    marks = [f"{args.fex_init}init"] * (args.fex_init != "shift")
+    marks += [f"no{part}" for part in names.FEX_PARTS if part not in args.fex_parts]
+    marks += [args.fex_attention] * (with_fe and args.fex_attention != "linear")
+    return marks + [f"no{norm}bn" for norm in names.FEX_NORMS if with_ss and norm not in args.fex_norms]
 
 
 def _mark(path: str) -> str:
@@ -251,9 +266,18 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     net.add_argument("--shift_div", type=int, default=8, help="one fold is 1/shift_div of the channels")
     places = f"{', '.join(names.SHIFT_PLACES)}; of BNInception block, or twelve digits"
     net.add_argument("--shift_place", default="blockres", help=places)
+    where = "stages of the plain shift (default: all with --fex off, else none)"
+    net.add_argument("--shift_stages", nargs="+", default=[], metavar="STAGE", help=where)
     net.add_argument("--fex", default="paper", help="paper; released: as the published checkpoint; off: TSM")
-    net.add_argument("--fex_init", default="shift", help="shift: start as TSM; plain: the framework's start")
+    starts = "shift: start as TSM; plain: the framework's start; zero: that, and TIM at zero"
+    net.add_argument("--fex_init", default="shift", help=starts)
     net.add_argument("--fex_stages", nargs="+", default=list(names.FEX_STAGES), help=f"of {', '.join(names.STAGES)}")
+    parts = "fe, ss: with one alone; in SS's place is then the plain shift"
+    net.add_argument("--fex_parts", nargs="+", default=list(names.FEX_PARTS), metavar="PART", help=parts)
+    weighting = f"FE's: {', '.join(names.FEX_ATTENTIONS)}; the paper's is linear"
+    net.add_argument("--fex_attention", default="linear", help=weighting)
+    norms = f"SS's BatchNorms, of {', '.join(names.FEX_NORMS)}; nothing: without"
+    net.add_argument("--fex_norms", nargs="*", default=list(names.FEX_NORMS), metavar="NORM", help=norms)
     net.add_argument("--temporal_pool", action="store_true", help="halve the segments before layer2")
     net.add_argument("--non_local", action="store_true", help="five non-local blocks (resnet50)")
     net.add_argument("--add_se", action="store_true", help="spatio-temporal squeeze-and-excitation around the blocks")
@@ -276,6 +300,8 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--warmup_epochs", type=int, default=0, help="epochs in which the rate rises to --lr")
     learn.add_argument("--momentum", type=float, default=0.9, help="SGD's")
     learn.add_argument("--weight-decay", "--wd", type=float, default=5e-4, help="of weights; biases have none")
+    learn.add_argument("--fex_lr", type=float, default=1.0, metavar="M", help="FEX's own layers learn M times as fast")
+    learn.add_argument("--fex_wd", type=float, help="weight decay of FEX's own weights (default: --wd)")
     learn.add_argument("--clip-gradient", "--gd", type=float, help="the gradient's norm at most")
     learn.add_argument("--no_partialbn", "--npb", action="store_true", help="train every BatchNorm")
     learn.add_argument("--sync_bn", action="store_true", help="BatchNorm over all processes' videos, not each one's")
@@ -342,10 +368,13 @@ def _training_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
     faults += _not_above_0(("--lr", args.lr), ("--gd", args.clip_gradient), ("--timeout_minutes", args.timeout_minutes))
     if wrong := [step for step in args.lr_steps if not step > 0]:
         faults.append(f"--lr_steps {wrong[0]:g}: expected numbers of epochs above 0")
-    for flag in ("momentum", "weight_decay", "label_smoothing", "ema"):
-        if not 0 <= (value := getattr(args, flag)) < 1:
+    for flag in ("momentum", "weight_decay", "fex_wd", "label_smoothing", "ema"):
+        if (value := getattr(args, flag)) is not None and not 0 <= value < 1:
             faults.append(f"--{flag.replace('weight_decay', 'wd')} {value}: expected a number from 0 to below 1")
     faults += _not_from_0(("--mixup", args.mixup), ("--cutmix", args.cutmix))  # the beta distributions' alpha
+    faults += _not_from_0(("--fex_lr", args.fex_lr))
+    if (args.fex_lr != 1 or args.fex_wd is not None) and not _has_fex(args):
+        faults.append("--fex_lr, --fex_wd: the network has no FEX block that they could be of; give --shift (FEX)")
     if args.randaugment and args.modality == "Flow":
         faults.append("--randaugment: its operations are made for pictures, not for Flow; leave it out")
     return faults + _start_faults(args)
@@ -382,7 +411,11 @@ def network_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         ("--shift_place", "block" if MASK.fullmatch(args.shift_place) else args.shift_place, names.SHIFT_PLACES),
         ("--fex", args.fex, names.FEX_FORMS),
         ("--fex_init", args.fex_init, names.FEX_INITS),
+        *(("--shift_stages", stage, names.STAGES) for stage in args.shift_stages),
         *(("--fex_stages", stage, names.STAGES) for stage in args.fex_stages),
+        *(("--fex_parts", part, names.FEX_PARTS) for part in args.fex_parts),
+        ("--fex_attention", args.fex_attention, names.FEX_ATTENTIONS),
+        *(("--fex_norms", norm, names.FEX_NORMS) for norm in args.fex_norms),
         ("--consensus_type", args.consensus_type, names.CONSENSUS),
     )
     faults += parser.faults_below(args, 1, "num_segments")
@@ -394,11 +427,34 @@ def network_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         faults += _place_faults(args)
     elif args.shift:
         faults += _inception_faults(args)
+    faults += _fex_faults(args) if _has_fex(args) else []
     for flag, where in (("non_local", ("resnet50",)), ("temporal_pool", RESNETS), ("add_se", RESNETS)):
         if getattr(args, flag) and args.arch not in where:
             faults.append(f"--{flag}: defined for --arch {', '.join(where)}, not {args.arch}: leave one of them out")
     if args.keep_rgb and args.modality != "RGBDiff":
         faults.append(f"--keep_rgb: only with RGBDiff, not {args.modality}")
+    return faults
+
+
+def _has_fex(args: argparse.Namespace) -> bool:
+    return bool(args.shift and args.fex != "off")
+
+
+def _fex_faults(args: argparse.Namespace) -> list[str]:
+    """Stages with FEX that have the shift too, and changes of what is released."""
+    faults = []
+    if twice := [stage for stage in args.shift_stages if stage in args.fex_stages]:
+        faults.append(f"--shift_stages {' '.join(twice)}: FEX stands there (--fex_stages); a stage takes one of them")
+    if args.shift_stages and args.shift_place == "inblockres":
+        faults.append("--shift_stages: beside FEX of --shift_place inblockres there is no plain shift; give blockres")
+    changed = {
+        "parts": sorted(set(args.fex_parts)) != list(names.FEX_PARTS),
+        "attention": args.fex_attention != names.FEX_ATTENTIONS[0],
+        "norms": sorted(set(args.fex_norms)) != list(names.FEX_NORMS),
+    }
+    if args.fex == "released" and any(changed.values()):
+        flags = ", ".join(f"--fex_{name}" for name, given in changed.items() if given)
+        faults.append(f"--fex released: it is as it was released, without {flags}; give --fex paper")
     return faults
 
 
@@ -422,6 +478,8 @@ def _inception_faults(args: argparse.Namespace) -> list[str]:
             f"--shift_place {args.shift_place}: BNInception has no residual blocks; give block, or twelve digits, "
             "1 for each stage to shift"
         )
+    if args.shift_stages:
+        faults.append("--shift_stages: of BNInception the digits of --shift_place choose the stages; leave it out")
     return faults
 
 
@@ -430,7 +488,7 @@ def _start_faults(args: argparse.Namespace) -> list[str]:
     faults = []
     if args.follow_pretrain and args.tune_from:
         faults.append("--follow_pretrain and --tune_from exclude each other: both say where the weights start")
-    if args.follow_pretrain and not (args.shift and args.fex != "off") and not args.add_se and not args.non_local:
+    if args.follow_pretrain and not _has_fex(args) and not args.add_se and not args.non_local:
         faults.append("--follow_pretrain: there is nothing new to train before a frozen backbone; give --shift (FEX)")
     if args.follow_pretrain and args.lr_steps is LR_STEPS and (why := _why_no_thaw(args)):
         faults.append(

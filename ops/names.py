@@ -5,9 +5,12 @@ from typing import Any
 MODALITIES = ("RGB", "Flow", "RGBDiff")
 SHIFT_PLACES = ("blockres", "block", "inblockres")
 FEX_FORMS = ("paper", "released", "off")
-FEX_INITS = ("shift", "plain")
+FEX_INITS = ("shift", "plain", "zero")
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 FEX_STAGES = STAGES[1:]
+FEX_PARTS = ("fe", "ss")
+FEX_ATTENTIONS = ("linear", "sigmoid", "residual")
+FEX_NORMS = ("scene", "tim")
 CONSENSUS = ("avg", "identity")
 SCHEDULES = ("step", "cos")
 PRECISIONS = ("auto", "off", "bf16", "fp16")

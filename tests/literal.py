@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from ops.model.fex import FEX, ForegroundEnhancement, SceneSegregation
+from ops.model.fex import FEX, ForegroundEnhancement, SceneSegregation, TemporalInformationModule
 
 
 def temporal_shift(x: torch.Tensor, T: int, shift_div: int) -> torch.Tensor:
@@ -52,6 +52,11 @@ def enhancement_maps(
     attention = F.conv3d(
         foreground.mean(dim=(3, 4), keepdim=True), module.expand.weight[:, :, None], module.expand.bias
     )  # (N, C, T, 1, 1)
+    if module.kind == "sigmoid":
+        attention = 1 / (1 + torch.exp(-attention))
+    elif module.kind == "residual":
+        rising, falling = torch.exp(attention), torch.exp(-attention)
+        attention = 1 + (rising - falling) / (rising + falling)
     return background, foreground, attention
 
 
@@ -59,12 +64,22 @@ def segregate(module: SceneSegregation, frames: torch.Tensor) -> torch.Tensor:
     """Scene Segregation, steps 1 to 3 of the figure."""
     x = as_video(frames, module.num_segments)
     foreground, background = x[:, : module.width], x[:, module.width :]
-    norm = module.tim.bn
-    assert norm.running_mean is not None and norm.running_var is not None
     in_time = F.conv3d(
         foreground, module.tim.conv.weight[..., None], module.tim.conv.bias, padding=(1, 0, 0), groups=module.width
     )
-    tim = F.batch_norm(
+    tim = tim_norm(module.tim, in_time)
+    _, sr = segregation_maps(module, frames)
+    fused = F.conv3d(torch.cat((tim, sr), dim=1), module.fusion.weight[..., None], module.fusion.bias)
+    return as_frames(torch.cat((fused, background), dim=1))
+
+
+def tim_norm(module: TemporalInformationModule, in_time: torch.Tensor) -> torch.Tensor:
+    """TIM's BatchNorm of (N, F, T, H, W), where there is one."""
+    norm = module.bn
+    if not isinstance(norm, torch.nn.BatchNorm2d):
+        return in_time
+    assert norm.running_mean is not None and norm.running_var is not None
+    return F.batch_norm(
         in_time,
         norm.running_mean.clone(),
         norm.running_var.clone(),
@@ -74,9 +89,6 @@ def segregate(module: SceneSegregation, frames: torch.Tensor) -> torch.Tensor:
         0.1,
         norm.eps,
     )
-    _, sr = segregation_maps(module, frames)
-    fused = F.conv3d(torch.cat((tim, sr), dim=1), module.fusion.weight[..., None], module.fusion.bias)
-    return as_frames(torch.cat((fused, background), dim=1))
 
 
 def segregation_maps(module: SceneSegregation, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,4 +102,6 @@ def fex(module: FEX, frames: torch.Tensor) -> torch.Tensor:
     """The whole block."""
     if module.enhancement is not None:
         frames = enhance(module.enhancement, frames)
+    if not isinstance(module.segregation, SceneSegregation):
+        return temporal_shift(frames, module.segregation.num_segments, module.segregation.shift_div)
     return segregate(module.segregation, frames)

@@ -37,6 +37,11 @@ ROWS = {
     "inblockres": ("RGB --shift --shift_place inblockres", "_shift8_inblockres_FEX_avg"),
     "released": ("RGB --shift --fex released", "_FEXreleased_avg"),
     "fex_stages": ("RGB --shift --fex_stages layer3 layer1", "_FEX_in13_avg"),
+    "fex variant": (
+        "RGB --shift --shift_stages layer1 --fex_stages layer4 --fex_attention sigmoid --fex_norms scene "
+        "--fex_init zero --fex_lr 0.5 --fex_wd 0",
+        "_shiftin1_FEX_in4_zeroinit_sigmoid_notimbn_avg",
+    ),
     "identity": ("RGB --shift --consensus_type identity", "_FEX_identity_segment4"),
     "dropout 0": ("RGB --shift --dropout 0", "_nodropout"),
     "dense_sample": ("RGB --shift --dense_sample", "_dense"),

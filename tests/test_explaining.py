@@ -488,7 +488,7 @@ def test_visualize_without_fex_and_without_checks(
     assert visualize.main([str(video), f"--weights={weights}", f"--output={tmp_path / 'out'}", "--no_check"]) == 0
     assert "the map was not checked" in capsys.readouterr().out and "no foreground of its own" in caplog.text
     assert len(list((tmp_path / "out").iterdir())) == 2
-    with pytest.raises(InputError, match="without FEX has no foreground"):
+    with pytest.raises(InputError, match="without FEX's SS has no foreground"):
         visualize.main([str(video), f"--weights={weights}", f"--output={tmp_path / 'out'}", "--method=foreground"])
 
 

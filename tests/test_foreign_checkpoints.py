@@ -147,6 +147,9 @@ def test_the_testing_script_asks_for_the_data_set_that_nothing_names(tmp_path: P
     [
         "demo RGB --shift",
         "demo RGB --shift --fex_stages layer3 layer1",
+        "demo RGB --shift --fex_stages layer3 --shift_stages layer1 --fex_parts ss --fex_norms",
+        "demo RGB --shift --fex_parts fe --fex_attention residual",
+        "demo RGB --shift --fex off --shift_stages layer2 layer3",
         "my_own_set RGB --shift --fex off",
         "ucf101_split2 RGB --fex off",
         "demo RGBDiff --keep_rgb --shift --dropout 0",
@@ -171,7 +174,8 @@ def test_an_own_network_saved_by_its_state_dict_alone(
     with torch.device("meta"):
         network, again = build_network(options), build_network(network_options(read.network))
         load_weights(again, replace(read, state_dict={name: v.to("meta") for name, v in read.state_dict.items()}))
-    assert again.patched == network.patched and again.options.fex == options.fex
+    assert again.patched == network.patched
+    assert again.options == replace(options, num_classes=3, partial_bn=True, fex_init=again.options.fex_init)
 
 
 def test_two_networks_in_one_file(state: State, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ class BlockMaps:
 def foreground_maps(network: TSN, clip: torch.Tensor) -> list[BlockMaps]:
     """Of every FEX block, in the network's order, for one clip `(T, C, H, W)`, uint8 or normalised.
 
-    A network without FEX has none. Of the released form there is SS alone: its FE takes time for channels, so that no
-    map in it belongs to a frame.
+    A network without FEX, or without its SS, has none. Of the released form there is SS alone: its FE takes time for
+    channels, so that no map in it belongs to a frame.
     """
     with _inputs_caught(network) as caught:
         network(clip[None])
@@ -73,7 +73,7 @@ def enhancement(module: ForegroundEnhancement, x: torch.Tensor) -> Enhancement:
     mean = over_time.mean(dim=1).unflatten(-1, reduced.shape[2:])  # (C/r, H, W)
     background = module.background_spatial(mean[None])[0]
     foreground = reduced - background
-    attention = module.expand(foreground.mean(dim=(2, 3), keepdim=True)).flatten(1)  # (T, C)
+    attention = module.expanded(foreground.mean(dim=(2, 3), keepdim=True)).flatten(1)  # (T, C)
     return Enhancement(background, foreground, attention)
 
 
@@ -85,21 +85,22 @@ def segregation(module: SceneSegregation, x: torch.Tensor) -> Segregation:
 
 
 def _maps(name: str, block: FEX | ReleasedFEX, x: torch.Tensor) -> BlockMaps:
+    assert isinstance(block.segregation, SceneSegregation)
     if isinstance(block, ReleasedFEX):
         enhanced = block.enhancement(x) if block.enhance else x
         return BlockMaps(name, block.enhance, segregation(block.segregation, enhanced))
     found = None if block.enhancement is None else enhancement(block.enhancement, x)
     enhanced = x if found is None else x * found.attention[:, :, None, None]
-    return BlockMaps(name, found is not None, segregation(block.segregation, enhanced), found)
+    return BlockMaps(name, block.enhance, segregation(block.segregation, enhanced), found)
 
 
 @contextmanager
 def _inputs_caught(network: TSN) -> Iterator[dict[str, tuple[FEX | ReleasedFEX, torch.Tensor]]]:
-    """While it is open, what enters every FEX block `(N·T, C, H, W)`, by the name of the layer behind the block."""
+    """While it is open, what enters every FEX block with SS `(N·T, C, H, W)`, by the name of the layer behind it."""
     caught: dict[str, tuple[FEX | ReleasedFEX, torch.Tensor]] = {}
     handles = []
     for name, module in network.named_modules():
-        if isinstance(module, FEX | ReleasedFEX):
+        if isinstance(module, FEX | ReleasedFEX) and isinstance(module.segregation, SceneSegregation):
             layer = name.removeprefix("base_model.").removesuffix(".temporal")
 
             def catch(block: torch.nn.Module, inputs: tuple[torch.Tensor, ...], layer: str = layer) -> None:

@@ -171,7 +171,7 @@ def own_foreground(subject: Subject) -> torch.Tensor:
     """What the first FEX block's Scene Segregation leaves of each frame, the root mean square of its channels."""
     blocks = foreground_maps(subject.network, subject.clip)
     if not blocks:
-        raise InputError("a network without FEX has no foreground of its own: give another method")
+        raise InputError("a network without FEX's SS has no foreground of its own: give another method")
     return energy(blocks[0].segregation.foreground)
 
 

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from ops.errors import InputError
-from ops.model.fex import FEX, TemporalInformationModule
+from ops.model.fex import FEX, SceneSegregation, TemporalInformationModule
 from ops.model.folded import FoldedFEX
 from ops.model.layers import is_batch_norm, is_convolution, is_pointwise, is_watched
 from ops.model.temporal_shift import WithTemporal
@@ -111,9 +111,12 @@ def _fold(network: TSN, norms: dict[str, str]) -> None:
 
 def folded(operator: nn.Module, net: nn.Module) -> FoldedFEX | None:
     """A FEX block and the layer behind it as one module, if they fold; BatchNorms have been folded before."""
-    if type(operator) is not FEX or is_watched(operator) or not is_pointwise(operator.segregation.fusion):
+    if type(operator) is not FEX or is_watched(operator):
         return None
-    return FoldedFEX(operator, net, net if is_pointwise(net) and net.stride == (1, 1) else None)
+    ss = operator.segregation
+    if not isinstance(ss, SceneSegregation) or not is_pointwise(ss.fusion):
+        return None
+    return FoldedFEX(operator.enhancement, ss, net, net if is_pointwise(net) and net.stride == (1, 1) else None)
 
 
 class _Readers(TorchFunctionMode):

@@ -6,7 +6,7 @@ maps are `(N·T, C, H, W)`, the frames of a video adjacent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +14,25 @@ from torch import nn
 from torch.nn import functional as F
 
 from ops.model.frames import add_over_time, as_rows, mean_over_time, replace_foreground, with_foreground
+from ops.model.temporal_shift import TemporalShift
+from ops.names import FEX_NORMS, FEX_PARTS
 
 REDUCTION = 16
 CENTRE = 4  # of the nine taps of a 3x3 convolution: the one that reads its own place
+
+
+class Attention(NamedTuple):
+    """What FE multiplies a channel by, of what its last convolution gives, and where that starts."""
+
+    factor: Callable[[torch.Tensor], torch.Tensor]
+    start: float
+
+
+ATTENTIONS = {
+    "linear": Attention(lambda a: a, 1.0),  # the paper's figure
+    "sigmoid": Attention(torch.sigmoid, 4.0),  # squeeze-and-excitation's; 0.982, as it never reaches one
+    "residual": Attention(lambda a: 1 + a.tanh(), 0.0),
+}
 
 
 def foreground_channels(channels: int, shift_div: int) -> int:
@@ -33,11 +49,11 @@ def fill_bias(layer: nn.Conv2d | nn.Conv3d, value: float) -> None:
 class TemporalInformationModule(nn.Module):
     """TIM: a depthwise convolution over three frames, then BatchNorm (paper, Scene Segregation)."""
 
-    def __init__(self, channels: int, num_segments: int) -> None:
+    def __init__(self, channels: int, num_segments: int, norm: bool = True) -> None:
         super().__init__()
         self.num_segments = num_segments
         self.conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels)
-        self.bn = nn.BatchNorm2d(channels)
+        self.bn = nn.BatchNorm2d(channels) if norm else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, F, H, W)` to the same shape."""
@@ -60,11 +76,23 @@ class TemporalInformationModule(nn.Module):
         self.conv.weight[:half, :, 2] = 1
         self.conv.weight[half:, :, 0] = 1
         fill_bias(self.conv, 0)
-        self.start_as_identity(torch.zeros(2 * half), torch.ones(2 * half))
+        if self.has_norm:
+            self.start_as_identity(torch.zeros(2 * half), torch.ones(2 * half))
+
+    def start_at_zero(self) -> None:
+        """Nothing comes through, as in the released network's first step."""
+        nn.init.zeros_(self.conv.weight)
+        fill_bias(self.conv, 0)
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether a BatchNorm is behind the convolution, of whatever kind (see `synced_norm`)."""
+        return not isinstance(self.bn, nn.Identity)
 
     @torch.no_grad()
     def start_as_identity(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         """BatchNorm's scale and bias undo its standardisation by `mean` and `variance`, each `(F,)`."""
+        assert isinstance(self.bn, nn.modules.batchnorm._BatchNorm)
         scale = (variance + self.bn.eps).sqrt()
         values = {"running_mean": mean, "running_var": variance, "weight": scale, "bias": mean}
         self.bn.load_state_dict(self.bn.state_dict() | values)
@@ -86,20 +114,21 @@ class MergedFusion(NamedTuple):
 class SceneSegregation(nn.Module):
     """SS: keeps what moves in the foreground channels and takes the scene out of them (paper, SS figure).
 
-    Of `C` channels the first `F = 2·(C // shift_div)` are the foreground; the rest passes through.
+    Of `C` channels the first `F = 2·(C // shift_div)` are the foreground; the rest passes through. `norms`: behind
+    which of its convolutions a BatchNorm is, `tim` and `scene`; the scene's has a bias instead, where there is none.
 
     The fusion of TIM and SR = foreground - scene is linear, so that it is computed as a sum over TIM, the foreground
     and the scene (see `MergedFusion`), with nothing concatenated or repeated over time.
     """
 
-    def __init__(self, channels: int, num_segments: int, shift_div: int) -> None:
+    def __init__(self, channels: int, num_segments: int, shift_div: int, norms: Sequence[str] = FEX_NORMS) -> None:
         super().__init__()
-        width = foreground_channels(channels, shift_div)
+        width, scene_norm = foreground_channels(channels, shift_div), "scene" in norms
         self.num_segments = num_segments
         self.width = width
-        self.tim = TemporalInformationModule(width, num_segments)
-        self.scene_conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.scene_bn = nn.BatchNorm2d(width)
+        self.tim = TemporalInformationModule(width, num_segments, norm="tim" in norms)
+        self.scene_conv = nn.Conv2d(width, width, 3, padding=1, bias=not scene_norm)
+        self.scene_bn = nn.BatchNorm2d(width) if scene_norm else nn.Identity()
         self.fusion = nn.Conv2d(2 * width, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -161,12 +190,15 @@ class ForegroundEnhancement(nn.Module):
     linear. The mean of a zero-padded 3x3 convolution needs its input's sums over nine windows (taps miss a border),
     the mean over T of a zero-padded three-tap one those of all frames, of the first and of the last. So one pass over
     the feature map is enough.
+
+    `attention`: a key of `ATTENTIONS`.
     """
 
-    def __init__(self, channels: int, num_segments: int) -> None:
+    def __init__(self, channels: int, num_segments: int, attention: str = "linear") -> None:
         super().__init__()
         reduced = channels // REDUCTION
         self.num_segments = num_segments
+        self.kind = attention
         self.reduce = nn.Conv2d(channels, reduced, 1)
         self.background_temporal = nn.Conv2d(reduced, reduced, (3, 1), padding=(1, 0))
         self.background_spatial = nn.Conv2d(reduced, reduced, 3, padding=1)
@@ -187,7 +219,11 @@ class ForegroundEnhancement(nn.Module):
         reduced = _linear(sums, self.reduce.weight.flatten(1), self.reduce.bias, sizes)  # (N·T, 9, C/r)
         background = self._background(reduced.unflatten(0, (-1, T)), sizes)  # (N, C/r)
         foreground = reduced[:, CENTRE] - background.repeat_interleave(T, dim=0)  # (N·T, C/r)
-        return self.expand(foreground[:, :, None, None])
+        return self.expanded(foreground[:, :, None, None])
+
+    def expanded(self, foreground: torch.Tensor) -> torch.Tensor:
+        """The attention `(N·T, C, 1, 1)` of the foreground's mean over space `(N·T, C/r, 1, 1)`."""
+        return ATTENTIONS[self.kind].factor(self.expand(foreground))
 
     def _background(self, reduced: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """The background's mean over space, `(N, C/r)`, of the reduced maps' sums over the windows `(N, T, 9, C/r)`."""
@@ -201,18 +237,36 @@ class ForegroundEnhancement(nn.Module):
         return F.linear(encoded.flatten(1), spatial, self.background_spatial.bias)
 
     def start_as_identity(self) -> None:
-        """From here the attention is one everywhere."""
+        """From here the attention is one everywhere, or as near to it as its kind comes."""
         nn.init.zeros_(self.expand.weight)
-        fill_bias(self.expand, 1)
+        fill_bias(self.expand, ATTENTIONS[self.kind].start)
 
 
 class FEX(nn.Module):
-    """The FEX block: FE where `enhance` says so (the first block of a stage), then SS."""
+    """The FEX block: FE where `enhance` says so (the first block of a stage), then SS.
 
-    def __init__(self, channels: int, num_segments: int, shift_div: int, enhance: bool) -> None:
+    `parts`: without `fe` no block has FE; without `ss` the temporal shift, as which SS starts, stands in its place.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_segments: int,
+        shift_div: int,
+        enhance: bool,
+        parts: Sequence[str] = FEX_PARTS,
+        attention: str = "linear",
+        norms: Sequence[str] = FEX_NORMS,
+    ) -> None:
         super().__init__()
-        self.enhancement = ForegroundEnhancement(channels, num_segments) if enhance else None
-        self.segregation = SceneSegregation(channels, num_segments, shift_div)
+        self.enhance = enhance  # the first of its stage, even where `parts` leaves FE out
+        with_fe = enhance and "fe" in parts
+        self.enhancement = ForegroundEnhancement(channels, num_segments, attention) if with_fe else None
+        self.segregation: SceneSegregation | TemporalShift = (
+            SceneSegregation(channels, num_segments, shift_div, norms)
+            if "ss" in parts
+            else TemporalShift(num_segments, shift_div)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to the same shape."""
@@ -229,7 +283,8 @@ class FEX(nn.Module):
         """Sets the weights so that the block computes `TemporalShift` in evaluation mode, and learns from there."""
         if self.enhancement is not None:
             self.enhancement.start_as_identity()
-        self.segregation.start_as_shift()
+        if isinstance(self.segregation, SceneSegregation):
+            self.segregation.start_as_shift()
 
 
 def _linear(sums: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, sizes: torch.Tensor) -> torch.Tensor:
@@ -269,7 +324,8 @@ def initialise_from_data(model: nn.Module, clips: torch.Tensor, fresh: Sequence[
     handles = [
         module.register_forward_hook(pass_through)
         for name, module in model.named_modules()
-        if isinstance(module, TemporalInformationModule) and (fresh is None or f"{name}.bn.weight" in fresh)
+        if isinstance(module, TemporalInformationModule) and module.has_norm
+        if fresh is None or f"{name}.bn.weight" in fresh
     ]
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ops.model.fex import FEX
+from ops.model.fex import ForegroundEnhancement, SceneSegregation
 from ops.model.frames import add_over_time, mean_over_time, replace_foreground, with_foreground
 
 
@@ -17,14 +17,15 @@ class FoldedFEX(nn.Module):
 
     SS is a sum of linear maps but for the scene's ReLU (see `fex.MergedFusion`); a 1x1 convolution behind the block
     folds into all of them. A larger convolution must not be folded, as its zero padding would not see the folded bias
-    and map: there the foreground alone is such a sum. The BatchNorms of `fex` have been folded before.
+    and map: there the foreground alone is such a sum. The block's BatchNorms have been folded before.
     """
 
-    def __init__(self, fex: FEX, net: nn.Module, conv: nn.Conv2d | None) -> None:
+    def __init__(
+        self, enhancement: ForegroundEnhancement | None, ss: SceneSegregation, net: nn.Module, conv: nn.Conv2d | None
+    ) -> None:
         """`conv`: `net`, where it is a 1x1 convolution of stride 1."""
         super().__init__()
-        ss = fex.segregation
-        self.enhancement = fex.enhancement
+        self.enhancement = enhancement
         self.num_segments, self.width = ss.num_segments, ss.width
         self.tim = ss.tim
         self.scene = nn.Sequential(ss.scene_conv, ss.scene_bn, nn.ReLU())

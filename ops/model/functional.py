@@ -12,6 +12,7 @@ import copy
 import torch
 from torch import nn
 
+from ops.model.fex import ForegroundEnhancement
 from ops.model.folded import FoldedFEX, pointwise
 from ops.model.tsn import TSN
 
@@ -23,7 +24,21 @@ def functional(deployed: TSN) -> TSN:
     for name, module in list(network.named_modules()):
         if isinstance(module, FoldedFEX):
             network.set_submodule(name, FunctionalFEX(module))
+        elif isinstance(module, ForegroundEnhancement):
+            network.set_submodule(name, FunctionalEnhancement(module))
     return network
+
+
+class FunctionalEnhancement(nn.Module):
+    """FE of sums over space alone."""
+
+    def __init__(self, enhancement: ForegroundEnhancement) -> None:
+        super().__init__()
+        self.enhancement = enhancement
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N·T, C, H, W)` to the same shape."""
+        return x * self.enhancement.attention_of(*window_sums(x))
 
 
 class FunctionalFEX(nn.Module):
@@ -48,7 +63,7 @@ class FunctionalFEX(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to what the layer behind the block makes of that shape."""
         T = self.num_segments
-        x = x if self.enhancement is None else x * self.enhancement.attention_of(*window_sums(x))
+        x = x if self.enhancement is None else self.enhancement(x)
         foreground = x[:, : self.width]
         scene = self.still(self.scene(foreground.unflatten(0, (-1, T)).mean(dim=1)))  # (N, K, H, W)
         read = x if self.net is None else foreground

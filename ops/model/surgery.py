@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -28,8 +28,10 @@ Segments = Callable[[str], int]
 DEEP_STAGE = 23
 
 
-def patch_shift(backbone: Backbone, segments: Segments, shift_div: int, place: str) -> list[str]:
-    """Puts a temporal shift into every stage; returns the names of the patched modules.
+def patch_shift(
+    backbone: Backbone, segments: Segments, shift_div: int, place: str, stages: Sequence[str] = ()
+) -> list[str]:
+    """Puts a temporal shift into `stages`, or into every one; returns the names of the patched modules.
 
     `place`: `blockres` before the first layer of the residual blocks' main paths (of every second block in deep
     ResNets), `block` before the whole block, shortcut included. Of BNInception, `block` or twelve digits: before
@@ -39,6 +41,7 @@ def patch_shift(backbone: Backbone, segments: Segments, shift_div: int, place: s
         return _patch_inception(backbone.net, segments, shift_div, place)
     if place not in ("blockres", "block"):
         raise InputError(f"--shift_place {place}: temporal shift knows blockres and block")
+    stages = stages or tuple(backbone.stages)
 
     def make(stage: str, _index: int, channels: int) -> nn.Module:
         if channels < shift_div:
@@ -47,17 +50,24 @@ def patch_shift(backbone: Backbone, segments: Segments, shift_div: int, place: s
 
     if place == "block":
         _refuse_blocks_in_parts(backbone)
-        return _patch(backbone, tuple(backbone.stages), 1, None, make)
-    return _patch(backbone, tuple(backbone.stages), _block_step(backbone), lambda _: 0, make)
+        return _patch(backbone, stages, 1, None, make)
+    return _patch(backbone, stages, _block_step(backbone), lambda _: 0, make)
 
 
 def patch_fex(
-    backbone: Backbone, segments: Segments, shift_div: int, place: str, form: str, stages: Sequence[str]
+    backbone: Backbone,
+    segments: Segments,
+    shift_div: int,
+    place: str,
+    form: str,
+    stages: Sequence[str],
+    variant: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Puts a FEX block into the blocks of `stages`; returns the names of the patched modules.
 
     `place`: `blockres` before the first layer of the main path; `inblockres` likewise in the first block of a stage
-    and before the second layer in the others. `form`: `paper` or `released`.
+    and before the second layer in the others. `form`: `paper` or `released`. `variant`: what is not as the paper draws
+    it, as arguments of `FEX`.
     """
     if place not in ("blockres", "inblockres"):
         raise InputError(
@@ -65,6 +75,9 @@ def patch_fex(
             "give one of those, or --fex off for the plain temporal shift"
         )
     block_type = {"paper": FEX, "released": ReleasedFEX}[form]
+    if variant and form == "released":
+        flags = ", ".join(f"--fex_{name}" for name in variant)
+        raise InputError(f"--fex released: it is as it was released, without {flags}; give --fex paper")
 
     def make(stage: str, index: int, channels: int) -> nn.Module:
         if foreground_channels(channels, shift_div) == 0:
@@ -73,14 +86,14 @@ def patch_fex(
             )
         if channels < REDUCTION:
             raise InputError(f"--fex_stages: {stage} has {channels} channels, FEX reduces them {REDUCTION} times")
-        return block_type(channels, segments(stage), shift_div, enhance=index == 0)
+        return block_type(channels, segments(stage), shift_div, enhance=index == 0, **(variant or {}))
 
     inside = place == "inblockres"
     return _patch(backbone, stages, _block_step(backbone), lambda index: int(inside and index > 0), make)
 
 
-def refuse_unpatchable(backbone: Backbone, arch: str, stages: Sequence[str] = ()) -> None:
-    """Raises InputError if there is nothing to patch, or one of FEX's `stages` has no residual block."""
+def refuse_unpatchable(backbone: Backbone, arch: str, flag: str, stages: Sequence[str]) -> None:
+    """Raises InputError if there is nothing to patch, or one of a flag's `stages` has no residual block."""
     if isinstance(backbone.net, BNInception) and not stages:
         return  # it is shifted between its stages
     if not backbone.stages:
@@ -88,9 +101,7 @@ def refuse_unpatchable(backbone: Backbone, arch: str, stages: Sequence[str] = ()
         because = f"; {backbone.why_no_blocks}" if backbone.why_no_blocks else ""
         raise InputError(f"--arch {arch}: it has no residual blocks that could be patched in time: {remedy}{because}")
     if missing := [stage for stage in stages if not backbone.stages.get(stage)]:
-        raise InputError(
-            f"--fex_stages {' '.join(missing)}: {arch} has residual blocks in {', '.join(backbone.stages)}"
-        )
+        raise InputError(f"{flag} {' '.join(missing)}: {arch} has residual blocks in {', '.join(backbone.stages)}")
 
 
 def add_non_local(backbone: Backbone, segments: Segments, arch: str) -> None:

@@ -14,21 +14,29 @@ from torch import nn
 
 from archs.backbone import Backbone, build_backbone
 from ops.errors import InputError
-from ops.model.fex import FEX
+from ops.model.fex import FEX, TemporalInformationModule
 from ops.model.fex_released import ReleasedFEX
 from ops.model.input_stage import InputStage, adapt_first_convolution
 from ops.model.non_local import NonLocal
 from ops.model.spatiotemporal_se import SpatioTemporalSE
 from ops.model.surgery import add_non_local, add_se, patch_fex, patch_shift, pool_in_time, refuse_unpatchable
 from ops.model.temporal_pool import pooled_segments
-from ops.names import CONSENSUS, FEX_STAGES, MODALITIES
+from ops.names import CONSENSUS, FEX_NORMS, FEX_PARTS, FEX_STAGES, MODALITIES, STAGES
+
+NORMS = {"tim": "TIM", "scene": "SR"}  # where they are in the paper's figure
+STARTS = {
+    "shift": "as the temporal shift",
+    "plain": "as the framework draws it",
+    "zero": "as the released network did, TIM at zero",
+}
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Everything that says which network it is; stored in every checkpoint.
 
-    What has no effect is set to its default, so that equal networks have equal options.
+    What has no effect is set to its default, so that equal networks have equal options. `shift_stages`: where the plain
+    shift stands; without any in every stage of a TSM, and nowhere beside FEX.
     """
 
     num_classes: int
@@ -39,9 +47,13 @@ class NetworkOptions:
     shift: bool = False
     shift_div: int = 8
     shift_place: str = "blockres"
+    shift_stages: tuple[str, ...] = ()
     fex: str = "paper"
     fex_init: str = "shift"
     fex_stages: tuple[str, ...] = FEX_STAGES
+    fex_parts: tuple[str, ...] = FEX_PARTS
+    fex_attention: str = "linear"
+    fex_norms: tuple[str, ...] = FEX_NORMS
     temporal_pool: bool = False
     non_local: bool = False
     add_se: bool = False
@@ -50,11 +62,18 @@ class NetworkOptions:
     partial_bn: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fex_stages", tuple(sorted(set(self.fex_stages))))
+        for name in ("shift_stages", "fex_stages", "fex_parts", "fex_norms"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
         if not self.shift:
-            self._reset("shift_div", "shift_place", fex="off")
+            self._reset("shift_div", "shift_place", "shift_stages", fex="off")
         if self.fex == "off":
-            self._reset("fex_init", "fex_stages")
+            self._reset("fex_init", "fex_stages", "fex_parts", "fex_attention", "fex_norms")
+            if self.shift_stages == STAGES:
+                self._reset("shift_stages")
+        if "fe" not in self.fex_parts:
+            self._reset("fex_attention")
+        if "ss" not in self.fex_parts:
+            self._reset("fex_norms")
         if self.modality != "RGBDiff":
             self._reset("keep_rgb")
 
@@ -67,6 +86,13 @@ class NetworkOptions:
     def has_fex(self) -> bool:
         """FEX stands in the shift's place; without shift there is nothing in time."""
         return self.shift and self.fex != "off"
+
+    @property
+    def fex_variant(self) -> dict[str, Any]:
+        """What of a FEX block is not as the paper draws it, as arguments of `FEX`."""
+        names = ("parts", "attention", "norms")
+        values = {name: getattr(self, f"fex_{name}") for name in names}
+        return {k: value for k, value in values.items() if value != self.__dataclass_fields__[f"fex_{k}"].default}
 
     def segments(self, stage: str) -> int:
         """How many frames a clip has in a stage of the backbone."""
@@ -82,8 +108,8 @@ class NetworkOptions:
 class TSN(nn.Module):
     """Temporal segment network (Wang et al. 2016) around a backbone patched with temporal shift or FEX.
 
-    `patched` lists the backbone's modules that have an operator in time before them. `classifiers`: where the
-    classifier may stand, by the beginnings of its tensors' names.
+    `patched` lists the backbone's modules that have an operator in time before them, FEX's first. `classifiers`: where
+    the classifier may stand, by the beginnings of its tensors' names.
     """
 
     def __init__(self, options: NetworkOptions, backbone: Backbone, patched: list[str]) -> None:
@@ -158,19 +184,29 @@ class TSN(nn.Module):
             kind = "TSN (no operator in time)"
         elif not o.has_fex:
             kind = "TSM"
+        elif o.fex == "released":
+            kind = "FEXNet (as released: videos of a batch mix)"
         else:
-            kind = "FEXNet (the paper's block)" if o.fex == "paper" else "FEXNet (as released: videos of a batch mix)"
+            kind = f"FEXNet ({', '.join(self._fex_in_words())})"
         extras = ("temporal pooling", o.temporal_pool), ("non-local blocks", o.non_local), ("SE", o.add_se)
         kind = " + ".join([kind, *(extra for extra, there in extras if there)])
         return f"{kind} on {o.arch}, {o.num_segments} segments of {o.modality}, {o.num_classes} classes"
+
+    def _fex_in_words(self) -> list[str]:
+        """The block, and what of it is not as the paper draws it."""
+        o = self.options
+        words = ["the paper's block", *(f"without {part.upper()}" for part in FEX_PARTS if part not in o.fex_parts)]
+        words += [f"{o.fex_attention} attention"] * (o.fex_attention != "linear")
+        return words + [f"no BatchNorm in {NORMS[norm]}" for norm in FEX_NORMS if norm not in o.fex_norms]
 
     def describe(self) -> str:
         """The network and what was patched, in words."""
         o, words = self.options, [self.name]
         if o.shift:
             words.append(f"shift_div {o.shift_div}, place {o.shift_place}")
-            what = "FEX" if o.has_fex else "temporal shift"
-            words.append(f"{what} before {len(self.patched)} modules: {', '.join(self.patched)}")
+            count = len(self.fex_blocks())
+            for what, names in (("FEX", self.patched[:count]), ("temporal shift", self.patched[count:])):
+                words += [f"{what} before {len(names)} modules: {', '.join(names)}"] if names else []
         if o.temporal_pool:
             words.append(f"{o.segments('layer4')} segments from layer2 on")
         for what, kind in (("non-local", NonLocal), ("SE", SpatioTemporalSE)):
@@ -185,7 +221,7 @@ class TSN(nn.Module):
         o = self.options
         words = ["partial BN: all but the first BatchNorm stay frozen" if o.partial_bn else "all BatchNorms train"]
         if fex_is_fresh:
-            words.append(f"FEX starts as {'the temporal shift' if o.fex_init == 'shift' else 'the framework draws it'}")
+            words.append(f"FEX starts {STARTS[o.fex_init]}")
         return "; ".join(words)
 
     def _backbone_modules(self) -> list[nn.Module]:
@@ -230,19 +266,25 @@ def build_network(options: NetworkOptions, pretrain: str = "none") -> TSN:
     if options.has_fex and options.fex_init == "shift":
         for block in network.fex_blocks():
             block.start_as_shift()
+    elif options.fex_init == "zero":
+        for module in network.modules():
+            if isinstance(module, TemporalInformationModule):
+                module.start_at_zero()
     return network
 
 
 def patch(backbone: Backbone, options: NetworkOptions) -> list[str]:
     """Puts everything in time into the backbone; returns the names of the modules that shift or FEX stand before."""
     patched: list[str] = []
-    if options.has_fex:
-        refuse_unpatchable(backbone, options.arch, options.fex_stages)
-        how = (options.shift_div, options.shift_place, options.fex, options.fex_stages)
-        patched = patch_fex(backbone, options.segments, *how)
-    elif options.shift:
-        refuse_unpatchable(backbone, options.arch)
-        patched = patch_shift(backbone, options.segments, options.shift_div, options.shift_place)
+    o, how = options, (options.segments, options.shift_div, options.shift_place)
+    if o.has_fex:
+        if twice := [stage for stage in o.shift_stages if stage in o.fex_stages]:
+            raise InputError(f"--shift_stages {' '.join(twice)}: FEX stands there (--fex_stages)")
+        refuse_unpatchable(backbone, o.arch, "--fex_stages", o.fex_stages)
+        patched += patch_fex(backbone, *how, o.fex, o.fex_stages, o.fex_variant)
+    if o.shift_stages or (o.shift and not o.has_fex):
+        refuse_unpatchable(backbone, o.arch, "--shift_stages", o.shift_stages)
+        patched += patch_shift(backbone, *how, o.shift_stages)
     if options.add_se:
         add_se(backbone, options.segments, options.arch)
     if options.non_local:

@@ -42,7 +42,7 @@ LEARNING = (
     *("lr", "lr_type", "lr_steps", "warmup_epochs", "epochs", "batch_size", "momentum", "weight_decay"),
     *("clip_gradient", "seed", "input_size", "dense_sample", "train_list", "amp", "bad_frames", "accumulate"),
     *("scale_lr_from", "label_smoothing", "mixup", "cutmix", "randaugment", "ema", "deterministic", "follow_pretrain"),
-    *("nan", "sync_bn"),
+    *("nan", "sync_bn", "fex_lr", "fex_wd"),
 )
 
 
@@ -146,7 +146,9 @@ def step_of(
     """How a batch becomes a step."""
     return Step(
         nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
-        build_optimizer(network, rate, args.momentum, args.weight_decay, start.classifier_lr5),
+        build_optimizer(
+            network, rate, args.momentum, args.weight_decay, start.classifier_lr5, args.fex_lr, args.fex_wd
+        ),
         precision.scaler(),
         args.clip_gradient,
         args.accumulate,
@@ -168,7 +170,9 @@ def announce(args: argparse.Namespace, data: DataSource, run: Run, context: Dist
     where, precision = f"{run.folders.name}: {context.describe()}", run.precision.describe(run.network)
     share = f" ({run.step.batch_size} of each batch a process)" if context.world_size > 1 else ""
     logger.info("%s, --amp %s, %d videos a step%s", where, precision, videos_a_step(args), share)
-    logger.info("learning rate %g", run.rate)
+    own = "" if args.fex_lr == 1 else f", of FEX's own layers {args.fex_lr:g} times that"
+    own += "" if args.fex_wd is None else f"; their weight decay {args.fex_wd:g}"
+    logger.info("learning rate %g%s", run.rate, own)
 
 
 def build(args: argparse.Namespace, data: DataSource, resumed: files.Checkpoint | None) -> tuple[TSN, Start]:

@@ -17,7 +17,7 @@ import torch
 
 from archs.state_dicts import DivergedError, check_tensors
 from ops.errors import InputError
-from ops.names import FEX_FORMS, FEX_INITS, MODALITIES, STAGES
+from ops.names import FEX_ATTENTIONS, FEX_FORMS, FEX_INITS, FEX_NORMS, FEX_PARTS, MODALITIES, STAGES
 
 Check = Callable[[str, Any], None]  # of a field's name and its value; raises ValueError
 
@@ -179,9 +179,13 @@ NETWORK: dict[str, Check] = {
     "shift": flag,
     "shift_div": whole(2, 4096),  # channels of which one moves
     "shift_place": text,
+    "shift_stages": sequence(one_of(*STAGES), len(STAGES)),
     "fex": one_of(*FEX_FORMS),
     "fex_init": one_of(*FEX_INITS),
     "fex_stages": sequence(one_of(*STAGES), len(STAGES)),
+    "fex_parts": sequence(one_of(*FEX_PARTS), len(FEX_PARTS)),
+    "fex_attention": one_of(*FEX_ATTENTIONS),
+    "fex_norms": sequence(one_of(*FEX_NORMS), len(FEX_NORMS)),
     "temporal_pool": flag,
     "non_local": flag,
     "add_se": flag,

@@ -15,20 +15,21 @@ from ops.model.tsn import TSN
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+FEX_GROUPS = ("new_conv_weight", "new_conv_bias", "new_bn")  # of its own parameters
 
 
-def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str, Any]]:
+def parameter_groups(network: TSN, classifier_lr5: bool = True, fex_lr: float = 1) -> list[dict[str, Any]]:
     """The trainable parameters in the published groups, each with `lr_mult`, `decay_mult` and `name`.
 
-    FEX's own layers form groups of their own; what no rule was published for (timm's) has decay where it is a
-    matrix. `classifier_lr5`: the classifier learns 5 times as fast (its bias
-    10 times), as published unless a checkpoint of the same data set is fine-tuned.
+    FEX's own layers form groups of their own, which learn `fex_lr` times as fast; what no rule was published for
+    (timm's) has decay where it is a matrix. `classifier_lr5`: the classifier learns 5 times as fast (its bias 10
+    times), as published unless a checkpoint of the same data set is fine-tuned.
     """
     first = 5 if network.options.modality == "Flow" else 1
     multipliers = {  # name: (learning rate, weight decay), in the published order
-        "new_conv_weight": (1, 1),
-        "new_conv_bias": (2, 0),
-        "new_bn": (1, 0),
+        "new_conv_weight": (fex_lr, 1),
+        "new_conv_bias": (2 * fex_lr, 0),
+        "new_bn": (fex_lr, 0),
         "first_conv_weight": (first, 1),
         "first_conv_bias": (2 * first, 0),
         "normal_weight": (1, 1),
@@ -65,17 +66,26 @@ def parameter_groups(network: TSN, classifier_lr5: bool = True) -> list[dict[str
 
 
 def build_optimizer(
-    network: TSN, lr: float, momentum: float, weight_decay: float, classifier_lr5: bool = True
+    network: TSN,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    classifier_lr5: bool = True,
+    fex_lr: float = 1,
+    fex_wd: float | None = None,
 ) -> torch.optim.SGD:
     """SGD over `parameter_groups`, each group's decay set; `set_learning_rate` sets the rates.
+
+    `fex_wd`: the decay of FEX's own weights, where it is not `weight_decay` too.
 
     Every parameter's momentum is there from the start, as nought, which is what torch's own first step comes to. Torch
     makes it when a parameter first has a gradient: without numbers in it should the loss's scaler skip that step, and
     not at all for a parameter that thaws into a group whose others have theirs.
     """
-    groups = parameter_groups(network, classifier_lr5)
+    groups = parameter_groups(network, classifier_lr5, fex_lr)
     for group in groups:
-        group["weight_decay"] = weight_decay * group["decay_mult"]
+        of_fex = group["name"] in FEX_GROUPS and fex_wd is not None
+        group["weight_decay"] = (fex_wd if of_fex else weight_decay) * group["decay_mult"]
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)  # one pass over weights and momentum
     set_learning_rate(optimizer, lr)
     _complete(optimizer)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ops.errors import InputError
+from ops.names import FEX_ATTENTIONS, FEX_NORMS, FEX_PARTS
 
 # (in a released checkpoint, here)
 RENAMED = (
@@ -122,7 +123,9 @@ def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     if channels not in CHANNELS:
         raise InputError(f"{path}: its first convolution takes {channels} channels, expected one of {[*CHANNELS]}")
     parts = [name for name in state if ".temporal." in name]
-    paper = any(".segregation.scene_bn." in name for name in parts)
+    # FE's convolutions there have three dimensions.
+    released = any(state[name].ndim == 5 for name in parts if name.endswith(".enhancement.reduce.weight"))
+    paper = bool(parts) and not released
     if paper and (stages := sorted({m[1] for m in map(STAGE.match, parts) if m})):  # of ResNets
         values["fex_stages"] = tuple(stages)
     return values | {
@@ -131,7 +134,7 @@ def _from_tensors(path: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
         "keep_rgb": channels == 18,
         "arch": arch,
         "shift": any(".net." in name.replace("base_model.layer2.net.", "") for name in state),
-        "fex": "paper" if paper else "released" if parts else "off",
+        "fex": "released" if released else "paper" if paper else "off",
         "temporal_pool": any(name.startswith("base_model.layer2.net.") for name in state),
         "non_local": any(".nl." in name for name in state),
         "add_se": any(SQUEEZED.fullmatch(name) for name in state),
@@ -166,6 +169,18 @@ def _from_run_name(path: Path, values: dict[str, Any]) -> dict[str, Any]:
         "shift_div": int(match["div"] or 8),
         "shift_place": match["place"] or "blockres",
         "consensus_type": match["consensus"],
+        **_variant(match["marks"].split("_")),
+    }
+
+
+def _variant(marks: list[str]) -> dict[str, Any]:
+    """What a run's name says of the plain shift's stages, and of a FEX block that is not as the paper draws it."""
+    digits = next((mark.removeprefix("shiftin") for mark in marks if mark.startswith("shiftin")), "")
+    return {
+        "shift_stages": tuple(f"layer{digit}" for digit in digits),
+        "fex_parts": tuple(part for part in FEX_PARTS if f"no{part}" not in marks),
+        "fex_attention": next((mark for mark in marks if mark in FEX_ATTENTIONS), FEX_ATTENTIONS[0]),
+        "fex_norms": tuple(norm for norm in FEX_NORMS if f"no{norm}bn" not in marks),
     }
 
 

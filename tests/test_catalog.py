@@ -226,3 +226,4 @@ def test_reversed_labels_of_published_class_names() -> None:
     there = {43: 45, 86: 87, 93: 94, 165: 168, 166: 167}
     assert partners == there | {partner: label for label, partner in there.items()}
     assert reversed_labels(["turn up and go left", "turn up and go right", "turning it upside down"]) == (1, 0, None)
+    assert reversed_labels(["Rolling Hand Forward", "Rolling Hand Backward", "forwards", "backwards"]) == (1, 0, 3, 2)

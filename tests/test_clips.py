@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from helpers_data import flat, picture, write_frames, write_videos
 from ops.data.clips import ClipMode, ClipOptions, Sample, Unreadable, VideoClips
 from ops.data.decode import Pictures, decode_group, decode_images
 from ops.data.records import VideoRecord
+from ops.data.sampling import TEST_MODES
 from ops.data.storages import frames
 from ops.data.storages.frames import FrameFolders
 from ops.data.transforms import mirror
@@ -145,6 +147,37 @@ def test_reverse_time(video: tuple[Path, VideoRecord]) -> None:
     forward = sample(*video, "train", SMALL).clip
     backward = sample(*video, "train", replace(SMALL, reverse_time=True)).clip
     assert torch.equal(backward, forward.flip(1))
+
+
+@pytest.mark.parametrize("modality", ["RGB", "RGBDiff"])
+def test_a_video_listed_backwards_has_the_same_frames_in_reverse_order(
+    video: tuple[Path, VideoRecord], modality: str
+) -> None:
+    """Of whichever length and sampling; not those that its frames in reverse order would be sampled to."""
+    root, record = video
+    modes: list[tuple[ClipMode, dict[str, Any]]] = [("train", {}), ("train", {"dense": True}), ("val", {})]
+    modes += [("test", {"test_mode": mode}) for mode in TEST_MODES]
+    for length in (3, 19, 20):
+        one = replace(record, num_frames=length)
+        for mode, options in modes:
+            how = replace(SMALL, modality=modality, **options)
+            there = frame_numbers(sample(root, one, mode, how).clip)
+            back = frame_numbers(sample(root, replace(one, backwards=True), mode, how).clip)
+            assert back == [clip[::-1] for clip in there]
+            again = sample(root, replace(one, backwards=True), mode, replace(how, reverse_time=True)).clip
+            assert frame_numbers(again) == there
+
+
+def test_flow_of_a_video_listed_backwards_is_refused(video: tuple[Path, VideoRecord]) -> None:
+    root, record = video
+    records = [record, replace(record, backwards=True)]
+    with pytest.raises(InputError, match=r"^backwards:video 0: flow can't be played backwards"):
+        VideoClips(records, FrameFolders(root, modality="Flow"), "val", replace(SMALL, modality="Flow"))
+
+
+def test_an_unreadable_video_is_called_as_its_list_has_it(tmp_path: Path) -> None:
+    item = VideoClips([VideoRecord("none", 9, 0, backwards=True)], FrameFolders(tmp_path), "val", SMALL)[0, 0]
+    assert isinstance(item, Unreadable) and item.path == "backwards:none" and f"{tmp_path / 'none'} does" in item.reason
 
 
 def test_several_frames_a_segment_follow_each_other_in_the_channels(video: tuple[Path, VideoRecord]) -> None:

@@ -211,6 +211,7 @@ ODD = [
         "a é 5 1",
     ),
     *("a\x1c 5 1", "# a 5 1", "#a 5 1", " # a 5 1", "a# 5 1", "a +5 1", "a 05 01", "5 1 0", "a\r5 1\r", "a 5 1\r"),
+    *("backwards:a 5 1", "backwards:a é 5 1", "backwards: 5 1", "backwards: a 5 1", "é\tbackwards:a 5 1"),
     *("a 5", "a 5 -1", "a b 5", "5 1", "5", "a", "a 0 1", "a 5 4", "a 999999999 1", "a 1999999999 1", "", " ", "٣ ٤ ٥"),
 ]
 
@@ -250,6 +251,24 @@ def test_a_part_of_a_list(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(records)) == pickle.loads(pickle.dumps(records[:])) == videos
 
 
+def test_a_video_is_listed_forwards_and_backwards(tmp_path: Path) -> None:
+    text = "a b 5 0\nbackwards:a b 5 1\n./backwards:a 7 1\nbackwards:é/v 3 0\nbackwards: 4 1\nbackward 6 0\n"
+    records = read_list(written(tmp_path, text), 2)
+    assert records == [
+        VideoRecord("a b", 5, 0),
+        VideoRecord("a b", 5, 1, backwards=True),
+        VideoRecord("./backwards:a", 7, 1),
+        VideoRecord("é/v", 3, 0, backwards=True),
+        VideoRecord("backwards:", 4, 1),  # no path follows
+        VideoRecord("backward", 6, 0),
+    ]
+    assert [f"{r.name} {r.num_frames} {r.label}" for r in records] == text.splitlines()
+    assert records[1:4] == list(records)[1:4] and type(records[1].backwards) is bool
+    assert read_list(written(tmp_path, "backwards:a.mp4 1\na.mp4 0"), 2, counted=False)[0].path == "a.mp4"
+    with pytest.raises(InputError, match=r"line 1 gives this video label 0.*'backwards:a'"):
+        read_list(written(tmp_path, "backwards:a 5 0\na 5 1\nbackwards:a 5 1\n"), 2)
+
+
 def test_a_record_takes_few_bytes(tmp_path: Path) -> None:
     count, path = 20_000, "a path of just forty bytes and no more/v"
     line = f"{path} 100 3\n"
@@ -261,7 +280,7 @@ def test_a_record_takes_few_bytes(tmp_path: Path) -> None:
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(records) == count and kept < count * (len(line) + 24 + 2)
+    assert len(records) == count and kept < count * (len(line) + 25 + 2)
     assert peak < count * 400
 
 

@@ -278,10 +278,12 @@ def test_a_test_leaves_its_report(demo: Path, network: Path, capsys: pytest.Capt
 def test_the_frames_that_the_network_saw(tmp_path: Path, modality: str, reverse: bool) -> None:
     (record,) = write_videos(tmp_path, [24])  # frame k is of the grey value 10·k
     options = ClipOptions(4, modality=modality, reverse_time=reverse)
-    found = ShownVideos([record], FrameFolders(tmp_path), options)(record.path)
+    shown = ShownVideos([record, replace(record, backwards=True)], FrameFolders(tmp_path), options)
     (firsts,) = sampling.test_clips(24, 4, options.frames_per_segment, "uniform")
-    assert found.shape == (4, 48, 64, 3)
-    assert (found[:, 9, 9, 0] // 10).tolist() == (firsts[::-1] if reverse else firsts)
+    for name, backwards in ((record.path, reverse), (f"backwards:{record.path}", not reverse)):
+        found = shown(name)
+        assert found.shape == (4, 48, 64, 3)
+        assert (found[:, 9, 9, 0] // 10).tolist() == (firsts[::-1] if backwards else firsts)
 
 
 def test_where_no_network_saw_pictures_they_are_the_data_sets(demo: Path) -> None:

@@ -121,9 +121,9 @@ def check_list(
     for place, record in enumerate(records):
         result = found[place][0]
         if result.fault:
-            report.errors.append(f"{name}: {record.path}: {result.fault}")
+            report.errors.append(f"{name}: {record.name}: {result.fault}")
         if result.remark:
-            report.warnings.append(f"{name}: {record.path}: {result.remark}")
+            report.warnings.append(f"{name}: {record.name}: {result.remark}")
     report.videos[name] = records
     report.content[name] = [found[place][1] for place in range(len(records))]
 
@@ -160,7 +160,7 @@ def look_for_duplicates(report: Report) -> None:
     by_path: dict[str, list[tuple[str, VideoRecord]]] = defaultdict(list)
     for name, records in report.videos.items():
         for record, mark in zip(records, report.content[name], strict=True):
-            by_path[record.path].append((name, record))
+            by_path[record.name].append((name, record))
             if mark != MISSING:
                 by_content[mark].append((name, record))
     for path, same in by_path.items():
@@ -173,7 +173,7 @@ def look_for_duplicates(report: Report) -> None:
         if len({record.path for _, record in same}) > 1:
             labels = ", with different labels" * (len(labels_of(same)) > 1)
             where = "different lists" if len({name for name, _ in same}) > 1 else f"one list{labels}"
-            distinct = dict.fromkeys(f"{name}: {record.path}" for name, record in same)
+            distinct = dict.fromkeys(f"{name}: {record.name}" for name, record in same)
             report.warnings.append(f"the same content in {where}: {'; '.join(distinct)}")
 
 
@@ -257,7 +257,7 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
         axes.set_axis_off()
     for row, record in zip(grid, chosen, strict=False):
         label = data.categories[record.label] if record.label != UNLABELLED else "no label"
-        title = f"{as_written(label)}: {as_written(record.path)}, {record.num_frames} frames"
+        title = f"{as_written(label)}: {as_written(record.name)}, {record.num_frames} frames"
         row[0].text(0, 1.04, title, fontsize=8, transform=row[0].transAxes, in_layout=False)
         numbers = sorted(set(val_indices(record.num_frames, SHEET_FRAMES, 1)))
         try:
@@ -265,7 +265,7 @@ def draw_sheet(train: Sequence[VideoRecord], data: DataSource, storage: Storage,
         except FrameError:
             row[0].text(0, 0.5, "cannot be read", fontsize=8)
             continue
-        for axes, frame in zip(row, frames, strict=False):
+        for axes, frame in zip(row, frames.flip(0) if record.backwards else frames, strict=False):
             pixels = frame.permute(1, 2, 0).numpy()  # (H, W, c)
             axes.imshow(pixels if pixels.shape[2] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=255)
     save_picture(figure, file, dpi=90)

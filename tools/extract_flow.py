@@ -46,6 +46,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.data.catalog import CATALOG, DESCRIPTION, TEMPLATE, DataSource, resolve, unknown
+from ops.data.clips import NO_FLOW_BACKWARDS
 from ops.data.decode import decode_group
 from ops.data.frame_names import FLOW_PREFIXES
 from ops.data.parallel import in_parallel, stop_if_told
@@ -167,6 +168,8 @@ def of_data_set(args: argparse.Namespace, settings: Settings) -> int:
     lists = {
         ours: listed(data, storage, theirs, unlabelled_too=theirs != data.train_list) for ours, theirs in there.items()
     }
+    if turned := next((record.name for records in lists.values() for record in records if record.backwards), ""):
+        raise InputError(f"{turned} of the lists: {NO_FLOW_BACKWARDS}")
     frames = {record.path: record.num_frames for records in lists.values() for record in records}
     if (target.template, target.first) != (TEMPLATE, 1):
         raise InputError(f"{data.folder / DESCRIPTION}: flow_template and flow_first are for flow from elsewhere")

@@ -196,10 +196,10 @@ def refuse_other_lists(data: DataSource, source: Source) -> None:
     for file in lists_of(data):
         if not (there := list_of_frames(file)).exists():
             continue
-        known = {(record.path, record.label) for record in records_of(data, source, file)}
+        known = {(record.name, record.label) for record in records_of(data, source, file)}
         for record in read_list(there, len(data.categories), unlabelled_too=True):
-            if (record.path, record.label) not in known:
-                raise InputError(f"{there}: has {record.path} {record.label}, which {file} has not: move it away")
+            if (record.name, record.label) not in known:
+                raise InputError(f"{there}: has {record.name} {record.label}, which {file} has not: move it away")
 
 
 def write_lists(data: DataSource, source: Source, parts: Sequence[Part]) -> None:
@@ -207,7 +207,7 @@ def write_lists(data: DataSource, source: Source, parts: Sequence[Part]) -> None
     frames = {path: count for part in parts for path, count in zip(part.paths, part.counts, strict=True)}
     for file in lists_of(data):
         records = [record for record in records_of(data, source, file) if record.path in frames]
-        text = "".join(f"{record.path} {frames[record.path]} {record.label}\n" for record in records)
+        text = "".join(f"{record.name} {frames[record.path]} {record.label}\n" for record in records)
         there = list_of_frames(file)
         if not there.exists() or there.read_text(encoding="utf-8") != text:
             write_text(there, text)

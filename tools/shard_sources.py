@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -214,7 +214,7 @@ class Videos:
             name = pure.with_suffix("").as_posix()
             if self.files.setdefault(name, record.path) != record.path:
                 raise InputError(f"rename one: the frames of {self.files[name]} and {record.path} would lie together")
-            records.append(VideoRecord(name, 0, record.label))
+            records.append(replace(record, path=name))
         refuse_shared_folders([Job(self.root / file, Path(name), name) for name, file in self.files.items()])
         return records
 

@@ -22,6 +22,7 @@ from ops.data.transforms import TEST_CROPS, crop_and_resize, shrunk, test_views,
 from ops.errors import InputError
 
 ClipMode = Literal["train", "val", "test"]
+NO_FLOW_BACKWARDS = "flow can't be played backwards: it would point the other way; extract it from reversed videos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ class ClipOptions:
     `sparse_clips` for `ten_sparse`. crops: test crops a clip. randaugment: two random operations of RandAugment
     (Cubuk et al. 2020) on every training clip, the same on all its frames. mirror_labels:
     for each label the one a mirrored clip has, or None where clips must not be mirrored; empty: never mirror.
-    reverse_time: clips are played backwards. stored_short_side: frames larger than that are first scaled down, in
-    validation and test, as extracting them would have done (see `shrunk`); 0: they are taken as they are.
+    reverse_time: clips are played backwards, those of videos that are listed as backwards forwards. stored_short_side:
+    frames larger than that are first scaled down, in validation and test, as extracting them would have done (see
+    `shrunk`); 0: they are taken as they are.
     """
 
     segments: int
@@ -161,6 +163,8 @@ class VideoClips(Clips):
         decode_device: torch.device | None = None,
     ) -> None:
         _check(mode, options)
+        if options.modality == "Flow" and (turned := next((r.name for r in records if r.backwards), "")):
+            raise InputError(f"{turned}: {NO_FLOW_BACKWARDS}")
         self.records = records
         self.storage = storage
         self.mode = mode
@@ -185,7 +189,7 @@ class VideoClips(Clips):
 
     def path(self, index: int) -> str:
         """A video's in the list."""
-        return self.records[index].path
+        return self.records[index].name
 
     def finish(self, item: Sample | Unreadable | Undecoded) -> Sample | Unreadable:
         """The item, its pictures decoded if they have not been; then its clip is on the `decode_device`."""
@@ -200,7 +204,7 @@ class VideoClips(Clips):
 
     def _unreadable(self, error: FrameError, index: int) -> Unreadable:
         record = self.records[index]
-        return Unreadable(record.path, self.storage.reason(record, error), index)
+        return Unreadable(record.name, self.storage.reason(record, error), index)
 
     def _frames(self, record: VideoRecord, rng: np.random.Generator) -> tuple[list[int], torch.Tensor]:
         """The numbers of the distinct frames of all clips, and the place among them of each clip's."""
@@ -212,10 +216,11 @@ class VideoClips(Clips):
             clips = [sampling.val_indices(n, T, L, o.dense)]
         else:
             clips = sampling.test_clips(n, T, L, o.test_mode, o.sparse_clips)
+        backwards = o.reverse_time != record.backwards
         frames: list[int] = []
         for firsts in clips:
             clip = sampling.segment_frames(firsts, L, n)
-            frames += reversed(clip) if o.reverse_time else clip
+            frames += reversed(clip) if backwards else clip
         distinct, order = np.unique(frames, return_inverse=True)
         return distinct.tolist(), torch.from_numpy(order)
 
@@ -289,7 +294,7 @@ def _check(mode: str, options: ClipOptions) -> None:
     if options.modality == "Flow" and options.randaugment:
         faults.append("RandAugment's operations are made for pictures, not for Flow")
     if options.modality == "Flow" and options.reverse_time:
-        faults.append("flow can't be played backwards: it would point the other way; extract it from reversed videos")
+        faults.append(NO_FLOW_BACKWARDS)
     for name in ("segments", "input_size", "sparse_clips"):
         if getattr(options, name) < 1:
             faults.append(f"{name} is {getattr(options, name)}; expected 1 or more")

@@ -25,6 +25,10 @@ COURSES: Opposites = {
     "moving away": ("approaching",),
     "appearing": ("disappearing",),
     "disappearing": ("appearing",),
+    "forward": ("backward",),
+    "backward": ("forward",),
+    "forwards": ("backwards",),
+    "backwards": ("forwards",),
     "together": ("apart",),
     "apart": ("together",),
 }

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -19,28 +19,38 @@ MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
 SEVERAL_LABELS = "several labels on its line? A video has one here"
 UNLABELLED = -1  # the label of a video whose class is not known
 LONGEST_LINE = 10_000  # letters: no system has paths of half of it
+BACKWARDS = "backwards:"  # before a path: that video with its frames in reverse order
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 NEWLINE, SPACE, HASH, ZERO, TILDE = b"\n #0~"
 
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One line of a list: a folder of frames (or a video file) below the root, its number of frames, its class."""
+    """One line of a list: a folder of frames (or a video file) below the root, its number of frames, its class.
+
+    backwards: each of its clips has the same frames as without, in reverse order.
+    """
 
     path: str
     num_frames: int
     label: int
+    backwards: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the list has it: of two videos with the same frames one may be played backwards."""
+        return BACKWARDS * self.backwards + self.path
 
 
 @dataclass(frozen=True, eq=False)
 class Records(Sequence[VideoRecord]):
-    """The videos of a list, N of them, in few arrays: 24 bytes a video and the text; a part of them shares the text.
+    """The videos of a list, N of them, in few arrays: 25 bytes a video and the text; a part of them shares the text.
 
     A record is made when it is asked for. Objects kept for each video would be copied into every worker process, page
     by page, as counting the references to them writes beside them.
 
     text: UTF-8, holds the paths. starts, ends: where in it each path lies, int64 `(N,)`. num_frames, labels: int32
-    `(N,)`.
+    `(N,)`. backwards: bool `(N,)`.
     """
 
     text: bytes
@@ -48,6 +58,7 @@ class Records(Sequence[VideoRecord]):
     ends: np.ndarray
     num_frames: np.ndarray
     labels: np.ndarray
+    backwards: np.ndarray
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -59,10 +70,11 @@ class Records(Sequence[VideoRecord]):
     def __getitem__(self, place: slice) -> "Records": ...
 
     def __getitem__(self, place: int | slice) -> "VideoRecord | Records":
-        start, end, num_frames, label = (c[place] for c in (self.starts, self.ends, self.num_frames, self.labels))
+        columns = (self.starts, self.ends, self.num_frames, self.labels, self.backwards)
+        start, end, num_frames, label, backwards = (column[place] for column in columns)
         if isinstance(place, slice):
-            return Records(self.text, start, end, num_frames, label)
-        return VideoRecord(self.text[start:end].decode(), int(num_frames), int(label))
+            return Records(self.text, start, end, num_frames, label, backwards)
+        return VideoRecord(self.text[start:end].decode(), int(num_frames), int(label), bool(backwards))
 
     def __eq__(self, other: object) -> bool:
         """The same videos in the same order, in whatever sequence."""
@@ -75,6 +87,9 @@ class Records(Sequence[VideoRecord]):
 
 def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False, counted: bool = True) -> Records:
     """Read a list file, one `path num_frames label` a line; the path may hold spaces.
+
+    A path that follows `backwards:` is that of a video to be played backwards. (A folder whose name begins so is
+    reached as `./backwards:…`.)
 
     Without `counted` it is a list of video files, one `path label` a line, and `num_frames` is 0.
 
@@ -106,7 +121,7 @@ def read_list(list_file: Path, num_classes: int, unlabelled_too: bool = False, c
         raise InputError(_report(list_file, faults, num_classes, counted))
     if not records:
         raise InputError(f"{list_file} lists no video; expected lines of {_form(counted)}.")
-    return records
+    return _without_marks(records)
 
 
 def read_categories(path: Path) -> list[str]:
@@ -158,8 +173,8 @@ class _Lines:
         self.num_frames[place], self.labels[place], self.listed[place] = record.num_frames, record.label, True
 
     def records(self, text: bytes) -> Records:
-        """Those listed."""
-        columns = (self.starts, self.ends, self.num_frames, self.labels)
+        """Those listed, each with the whole of its path."""
+        columns = (self.starts, self.ends, self.num_frames, self.labels, np.zeros_like(self.listed))
         return Records(text, *(column[self.listed] for column in columns))
 
 
@@ -258,6 +273,18 @@ def shorter_paths(path: str) -> list[str]:
     while match := re.fullmatch(r"(.*\S)\s+\d+", path):
         shorter.append(path := match[1])
     return shorter
+
+
+def _without_marks(records: Records) -> Records:
+    """The same, `backwards` told from the beginnings of their paths, which are taken off."""
+    data, mark = np.frombuffer(records.text, np.uint8), BACKWARDS.encode()
+    places = np.flatnonzero(records.ends - records.starts > len(mark))  # a path has to follow
+    for k, letter in enumerate(mark):
+        places = places[data[records.starts[places] + k] == letter]
+    starts, backwards = records.starts.copy(), records.backwards.copy()
+    starts[places] += len(mark)
+    backwards[places] = True
+    return replace(records, starts=starts, backwards=backwards)
 
 
 def _contradictions(records: Records, lines: np.ndarray) -> dict[int, str]:

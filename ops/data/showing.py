@@ -29,7 +29,7 @@ class ShownVideos:
         self.records = records
         self.storage = storage
         self.options = options
-        paths = [record.path for record in records]
+        paths = [record.name for record in records]
         self.listed, self.known = ({name: n for n, name in enumerate(of)} for of in (paths, video_names(paths)))
 
     @classmethod
@@ -51,7 +51,7 @@ class ShownVideos:
             raise InputError("the list does not name it (any more)")
         record, o = self.records[places[0]], self.options
         (firsts,) = sampling.test_clips(record.num_frames, o.segments, o.frames_per_segment, "uniform")
-        numbers, order = np.unique(firsts[::-1] if o.reverse_time else firsts, return_inverse=True)
+        numbers, order = np.unique(firsts[::-1] if o.reverse_time != record.backwards else firsts, return_inverse=True)
         try:
             frames = self.storage.read(record, numbers.tolist())  # (n, 3, H, W)
         except FrameError as error:

@@ -148,7 +148,7 @@ def build_member(args: argparse.Namespace, index: int, plain: DataSource, contex
     logger.info("%s", ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("network", "data")))
     if network.options.mixes_videos and context.devices > 1:
         logger.warning("%s", grouping_in_words(weights, args.batch_size, context))
-    paths, labels = [record.path for record in records], torch.from_numpy(records.labels).long()
+    paths, labels = [record.name for record in records], torch.from_numpy(records.labels).long()
     to_come = expected(weights, paths, labels, network.options.num_classes, args.softmax)
     scorer = Scorer(context.spread(model), at_once)
     return Member(weights, coefficient, facts, to_come, data, contract, clips, scorer)
@@ -289,7 +289,7 @@ def score(args: argparse.Namespace, members: Sequence[Member], context: Distribu
             "the released network's other scores depend on that: the videos behind moved up in their batches"
         )
     left_out = tuple(video.path for video in scores.unreadable)
-    paths = [clips.records[i].path for i in scores.indices.tolist()]
+    paths = [clips.path(i) for i in scores.indices.tolist()]
     if args.motion:
         members[0].by_order = scores.scores
     for member, values in zip(members, scores.scores[: len(members)], strict=True):

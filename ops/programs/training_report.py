@@ -67,7 +67,7 @@ def shown_clips(folder: Path, clips: VideoClips, categories: Sequence[str]) -> I
             label, mirrored = item.label, item.about
         else:
             strip, label, mirrored = Strip(fault=item.reason), listed[place], False
-        path = clips.records[item.index].path
+        path = clips.path(item.index)
         yield ShownClip(strip, path, categories[label], categories[listed[place]], mirrored)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -23,6 +24,7 @@ PARTIAL = re.compile(r"\..*\.\d+-[0-9a-f]{8}\.partial", re.DOTALL)  # what `atom
 KEPT_BYTES = 100  # of a name in that of its temporary file, so that it is short enough for every file system
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # what NumPy says of a full disk
 TRIES = 100  # at a file that others keep removing
+READ = 1 << 20  # bytes of a file at a time
 PROBE = b"\0" * 4096  # a full disk still makes empty files
 # What a file system answers that knows no locks, or can't flush a folder.
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
@@ -93,6 +95,15 @@ def read_regular(path: str | Path, most: int) -> bytes:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes allowed", str(path))
         return file.read()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(READ):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from ops.data.catalog import CATALOG, resolve
 from ops.data.opposites import default_policy, mirror_labels, reversed_labels
 from ops.data.records import VideoRecord
 from ops.errors import InputError
-from tools.make_demo_dataset import CLASSES
+from tools.demo_scenes import ALL_CLASSES, CLASSES
 
 
 def make(root: Path, name: str) -> Path:
@@ -214,6 +214,9 @@ def test_sides_however_they_are_written(first: str, second: str) -> None:
 
 def test_reversed_labels_of_the_demo_are_the_other_of_each_pair() -> None:
     assert reversed_labels(CLASSES) == tuple(label ^ 1 for label in range(12))
+    keeping = {14: 14, 15: 15}  # what passes behind something does so backwards too
+    assert reversed_labels(ALL_CLASSES) == tuple(keeping.get(label, label ^ 1) for label in range(18))
+    assert mirror_labels(ALL_CLASSES, "swap") == (*mirror_labels(CLASSES, "swap"), *range(12, 18))
 
 
 def test_reversed_labels_where_no_class_says_so() -> None:
@@ -223,7 +226,7 @@ def test_reversed_labels_where_no_class_says_so() -> None:
 def test_reversed_labels_of_published_class_names() -> None:
     names = published("something")
     partners = {label: partner for label, partner in enumerate(reversed_labels(names)) if partner is not None}
-    there = {43: 45, 86: 87, 93: 94, 165: 168, 166: 167}
+    there = {43: 45, 86: 87, 93: 94, 106: 148, 165: 168, 166: 167}
     assert partners == there | {partner: label for label, partner in there.items()}
     assert reversed_labels(["turn up and go left", "turn up and go right", "turning it upside down"]) == (1, 0, None)
     assert reversed_labels(["Rolling Hand Forward", "Rolling Hand Backward", "forwards", "backwards"]) == (1, 0, 3, 2)

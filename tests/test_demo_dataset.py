@@ -94,7 +94,7 @@ def test_backwards_is_the_partner_class(label: int) -> None:
 def test_both_classes_of_a_pair_come_from_one_generator(label: int) -> None:
     """The odd class is nothing but a draw of the even one, reversed: no order-blind statistic can differ."""
     key = (7, demo.SPLITS.index("val"), label, 3)
-    drawn = demo.render(demo.draw(demo.generator((*key, 0)), label // 2, (*key, 1)), noise=False)
+    drawn = demo.render(demo.draw(key, label // 2), noise=False)
     video = demo.render(demo.scene(7, "val", label, 3), noise=False)
     assert np.array_equal(video, drawn[::-1] if label % 2 else drawn)
 
@@ -311,7 +311,7 @@ def test_force_keeps_what_others_put_beside_ours(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(frames: Path, video: object) -> str:
+    def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "write_video", full)
@@ -325,7 +325,7 @@ def test_an_interrupt_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mon
     command.main(arguments)
     before = files(tmp_path)
 
-    def interrupted(frames: Path, video: object) -> str:
+    def interrupted(*_: object) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "write_video", interrupted)

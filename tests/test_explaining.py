@@ -217,7 +217,7 @@ def test_of_a_damaged_video_it_says_what_was_read(
 def test_an_objects_pixels_are_in_its_box_and_reach_its_sides() -> None:
     for label in (0, 4, 6, 8, 10):
         scene = demo_scenes.scene(0, "val", label, 1)
-        bare = replace(scene, sprites=scene.sprites[: -scene.actors])
+        bare = replace(scene, sprites=tuple(sprite for sprite in scene.sprites if not sprite.acts))
         for index, boxes in enumerate(demo_scenes.boxes(scene)):
             differs = np.any(demo_scenes.picture(scene, index) != demo_scenes.picture(bare, index), axis=2)
             covered = np.zeros_like(differs)

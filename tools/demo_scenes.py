@@ -11,18 +11,35 @@ the right and y down; an angle in turns grows clockwise on the screen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.demo_actions import MOTIONS, PASSING
+from tools.demo_footage import Film, Footage, film_of
+from tools.demo_looks import (
+    HEIGHT,
+    PATTERNS,
+    SHAPES,
+    Colour,
+    Floats,
+    Look,
+    Sprite,
+    between,
+    blend,
+    circle,
+    distractor,
+    generator,
+    hsv,
+    pick,
+    restless,
+)
+from tools.demo_nuisances import Nuisance, background_light, background_shift, camera_path, drift, mirrored
+
 Pixels = NDArray[np.uint8]
-Colour = tuple[float, float, float]  # red, green, blue, 0 to 255
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels of the frame
-Item = TypeVar("Item")
 
 # Class 2p + 1 is class 2p backwards. A mirrored video's class is found by swapping the words left and right,
 # clockwise and counterclockwise; the other names stay, as do their videos' meaning.
@@ -40,54 +57,76 @@ CLASSES = (
     "moving two things together",
     "moving two things apart",
 )
+# The harder data sets' classes; of the six more, those about passing keep their class backwards.
+ALL_CLASSES = (
+    *CLASSES,
+    "putting something into something",
+    "taking something out of something",
+    "something passing behind something",
+    "something passing in front of something",
+    "something speeding up",
+    "something slowing down",
+)
 SPLITS = ("train", "val")
 
-HEIGHT = 100  # as Something-Something V1
 WIDTHS = (132, 136, 140, 144, 148)
 FEWEST_FRAMES, MOST_FRAMES = 16, 28
-MARGIN = 24  # background beyond the frame on each side; the camera never sees more
+MARGIN = 24  # background beyond the frame on each side; farther out it goes on as its mirror image
 NOISE = 6.0  # grey levels; triangular, so a deviation of 6 / sqrt(6)
 VERSION = 1  # of the pixels, noted in the data set: to be raised with every change of them
 
 
-# ---------------------------------------------------------------------------------------------- randomness
+@dataclass(frozen=True)
+class Difficulty:
+    """What makes the videos of a data set easy or hard."""
+
+    classes: tuple[str, ...]
+    resting: tuple[int, ...]  # how many small objects at rest there may be
+    restless: tuple[int, ...]  # and how many that move by themselves
+    size: float  # radius of the objects that act, in shares of the easy ones'
+    pale: float  # how far their colours go toward the background's, 0 to 1
+    reach: float  # how far the camera pans, in shares of the easy one's
+    background: str  # a kind of nuisance where none is asked for
+    camera: str
 
 
-def generator(key: Sequence[int]) -> np.random.Generator:
-    """A generator that depends on `key` alone."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(key))))
+DIFFICULTIES = {
+    "easy": Difficulty(CLASSES, (1, 2, 3), (0,), 1.0, 0.0, 1.0, "static", "pan"),
+    "medium": Difficulty(ALL_CLASSES, (2, 3, 4), (1, 2), 0.9, 0.15, 1.75, "static", "pan"),
+    "hard": Difficulty(ALL_CLASSES, (4, 5, 6), (2, 3, 4), 0.75, 0.4, 1.75, "moving", "shake"),
+}
 
 
-def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """Uniform in [low, high)."""
-    return low + (high - low) * float(rng.random())
+@dataclass(frozen=True)
+class Style:
+    """How the videos of a data set are drawn, whatever their class."""
+
+    difficulty: Difficulty
+    background: Nuisance
+    camera: Nuisance
+    footage: Footage | None = None  # real pixels for the background
+
+    def described(self) -> dict[str, object]:
+        """What may be chosen of it, by name."""
+        return {
+            "background": self.background.kind,
+            "background_strength": self.background.strength,
+            "camera": self.camera.kind,
+            "camera_strength": self.camera.strength,
+            "backgrounds": self.footage and self.footage.described(),
+        }
 
 
-def around(rng: np.random.Generator, reach: float) -> float:
-    """Uniform in [-reach, reach): what is symmetric in direction gives no class away."""
-    return between(rng, -reach, reach)
+def style(difficulty: str) -> Style:
+    """A difficulty's own."""
+    its = DIFFICULTIES[difficulty]
+    return Style(its, Nuisance(its.background), Nuisance(its.camera))
 
 
-def pick(rng: np.random.Generator, options: Sequence[Item]) -> Item:
-    """One of `options`. By `random()`, whose stream NumPy has never changed, not by `choice`."""
-    return options[int(float(rng.random()) * len(options))]
+EASY = style("easy")
 
 
 # ---------------------------------------------------------------------------------------------- the scene
-
-
-@dataclass(frozen=True, eq=False)
-class Sprite:
-    """One object of the scene: how it looks, and `path`, what it does."""
-
-    shape: str  # a key of SHAPES
-    pattern: str  # a key of PATTERNS
-    colours: tuple[Colour, Colour]
-    outline: Colour
-    flip: float  # -1 or 1: the shape as drawn or its mirror image
-    path: Floats  # (F, 5): x, y, radius, angle in turns, opacity
-
-
 @dataclass(frozen=True, eq=False)
 class Scene:
     """All that decides a video's pixels."""
@@ -98,60 +137,77 @@ class Scene:
     ground: tuple[Colour, Colour]  # the background's colours at texture 0 and 1
     gain: float  # brightness of the whole video
     camera: Floats  # (F, 3): where its centre looks, x and y, and its zoom
-    sprites: tuple[Sprite, ...]  # back to front: first what is at rest, then the actors
-    actors: int  # how many act
+    shift: Floats  # (F, 2): how far the background has moved on, x and y
+    light: Floats  # (F, 3): what the background's colours are multiplied by
+    film: Film | None  # real pixels in place of the texture, shift and ground
+    sprites: tuple[Sprite, ...]  # back to front
     noise_key: tuple[int, ...]
 
 
-def scene(seed: int, split: str, label: int, number: int) -> Scene:
-    """Draw video `number` of class `label`: an even class forwards, an odd one as its partner backwards."""
+def scene(seed: int, split: str, label: int, number: int, style: Style = EASY) -> Scene:
+    """Draw video `number` of class `label`: an even class as drawn, an odd one as its partner's counterpart."""
     key = (seed, SPLITS.index(split), label, number)
-    forwards = draw(generator((*key, 0)), label // 2, (*key, 1))
-    return backwards(forwards) if label % 2 else forwards
+    first = draw(key, label // 2, style)
+    if label % 2 == 0:
+        return first
+    return in_front(first) if label // 2 == PASSING else backwards(first)
 
 
 def backwards(forwards: Scene) -> Scene:
-    """The same scene, camera included, in reverse order: a video of the partner class."""
+    """The same scene, camera and background included, in reverse order: a video of the partner class, if any."""
     return replace(
         forwards,
-        label=forwards.label ^ 1,
+        label=forwards.label if forwards.label // 2 == PASSING else forwards.label ^ 1,
         camera=forwards.camera[::-1],
+        shift=forwards.shift[::-1],
+        light=forwards.light[::-1],
+        film=forwards.film and replace(forwards.film, numbers=forwards.film.numbers[::-1]),
         sprites=tuple(replace(sprite, path=sprite.path[::-1]) for sprite in forwards.sprites),
     )
 
 
-def draw(rng: np.random.Generator, pair: int, noise_key: tuple[int, ...]) -> Scene:
-    """Draw a scene of the first class of `pair`."""
+def in_front(behind: Scene) -> Scene:
+    """What passes behind something, as the last two objects do, in front of it instead."""
+    *others, thing, obstacle = behind.sprites
+    return replace(behind, label=behind.label ^ 1, sprites=(*others, obstacle, thing))
+
+
+def draw(key: tuple[int, ...], pair: int, style: Style = EASY) -> Scene:
+    """Draw a scene of the first class of `pair`.
+
+    Each nuisance has its own generator: the rest of the scene is the same whatever is chosen of them.
+    """
+    rng, its = generator((*key, 0)), style.difficulty
     width = pick(rng, WIDTHS)
     frames = FEWEST_FRAMES + int(between(rng, 0, MOST_FRAMES - FEWEST_FRAMES + 1))
     time = np.arange(frames) / (frames - 1)
     base = hsv(rng.random(), between(rng, 0.0, 0.4), between(rng, 0.3, 0.8))
     tint = hsv(rng.random(), between(rng, 0.0, 0.4), between(rng, 0.3, 0.8))
-    camera = drift(rng, time)
+    panning = drift(rng, time, its.reach)
     texture = clouds(rng, HEIGHT + 2 * MARGIN, width + 2 * MARGIN)
-    distractors = [distractor(rng, frames, width, base) for _ in range(pick(rng, (1, 2, 3)))]
-    actors = MOTIONS[pair](rng, time, base)
+    look = Look(base, its.pale, its.size)
+    at_rest = [distractor(rng, frames, width, look) for _ in range(pick(rng, its.resting))]
+    acting = MOTIONS[pair](rng, time, look)
+    gain = between(rng, 0.8, 1.1)
+    on_the_move = [restless(rng, time, width, look) for _ in range(pick(rng, its.restless))]
+    of_background = generator((*key, 2))
+    film = None
+    if style.footage:
+        stretches = (style.footage.train, style.footage.val)[key[1]]
+        film = film_of(generator((*key, 4)), stretches, style.background, frames, texture.shape[::-1])
     return Scene(
         label=2 * pair,
         width=width,
         texture=texture,
         ground=(blend(base, (0.0, 0.0, 0.0), 0.4), blend(base, tint, 0.5)),
-        gain=between(rng, 0.8, 1.1),
-        camera=camera,
-        sprites=(*distractors, *actors),
-        actors=len(actors),
-        noise_key=noise_key,
+        gain=gain,
+        camera=camera_path(generator((*key, 3)), style.camera, panning),
+        shift=background_shift(of_background, style.background, frames),
+        light=background_light(of_background, style.background, frames),
+        film=film,
+        sprites=(*at_rest, *on_the_move, *acting),
+        noise_key=(*key, 1),
     )
-
-
-def drift(rng: np.random.Generator, time: Floats) -> Floats:
-    """A slow, slightly curved pan of at most 8 pixels each way and a zoom of a few per cent, (F, 3)."""
-    centred = time - 0.5
-    bow = 4.0 * centred * centred - 0.5
-    pan_x = around(rng, 8.0) * centred + around(rng, 1.5) * bow
-    pan_y = around(rng, 6.0) * centred + around(rng, 1.5) * bow
-    zoom = 1.0 + around(rng, 0.07) * centred
-    return np.stack([pan_x, pan_y, zoom], axis=1)
 
 
 def clouds(rng: np.random.Generator, height: int, width: int) -> Floats:
@@ -175,202 +231,6 @@ def sample(image: Floats, rows: Floats, columns: Floats, smooth: bool = False) -
     return strips[:, j] + right[None, :] * (strips[:, j + 1] - strips[:, j])
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """A colour from hue, saturation and value, each 0 to 1."""
-
-    def channel(offset: float) -> float:
-        wave = (offset + 6.0 * hue) % 6.0
-        return 255.0 * value * (1.0 - saturation * max(0.0, min(wave, 4.0 - wave, 1.0)))
-
-    return channel(5.0), channel(3.0), channel(1.0)
-
-
-def blend(first: Colour, second: Colour, share: float) -> Colour:
-    """`first`, with `share` of the way to `second`."""
-    red, green, blue = (a + share * (b - a) for a, b in zip(first, second, strict=True))
-    return red, green, blue
-
-
-def contrasting(rng: np.random.Generator, ground: Colour) -> Colour:
-    """A strong colour: of five draws the one farthest from the background's, so that edges stay plain."""
-    drawn = [hsv(rng.random(), between(rng, 0.55, 1.0), between(rng, 0.35, 1.0)) for _ in range(5)]
-    return max(drawn, key=lambda colour: sum(abs(a - b) for a, b in zip(colour, ground, strict=True)))
-
-
-# ---------------------------------------------------------------------------------------------- the actions
-
-
-def progress(rng: np.random.Generator, time: Floats) -> Floats:
-    """How far the action is at each frame, (F,) from 0 to 1; onset and end are alike in distribution.
-
-    That likeness is what makes a mirrored clockwise video one of the counterclockwise class.
-    """
-    return ramp(time, between(rng, 0.0, 0.18), 1.0 - between(rng, 0.0, 0.18), between(rng, 0.0, 0.8))
-
-
-def ramp(time: Floats, begin: float, end: float, softness: float) -> Floats:
-    """0 up to `begin`, 1 from `end`, between them straight (softness 0) to smooth (1)."""
-    straight = np.clip((time - begin) / (end - begin), 0.0, 1.0)
-    return straight + softness * (straight * straight * (3.0 - 2.0 * straight) - straight)
-
-
-def sideways(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object crosses the middle from left to right, a little aslant."""
-    way = between(rng, 25.0, 33.0) * (2.0 * progress(rng, time) - 1.0)
-    x = around(rng, 6.0) + way
-    y = around(rng, 10.0) + around(rng, 0.25) * way
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, between(rng, 12.0, 18.0))]
-
-
-def vertical(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object goes down, a little aslant."""
-    way = between(rng, 20.0, 26.0) * (2.0 * progress(rng, time) - 1.0)
-    x = around(rng, 14.0) + around(rng, 0.25) * way
-    y = around(rng, 4.0) + way
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, between(rng, 12.0, 15.0))]
-
-
-def approach(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object comes nearer: its distance falls evenly, its radius is one over that."""
-    done = progress(rng, time)
-    small = between(rng, 7.5, 10.0)
-    large = small * between(rng, 2.4, 3.0)
-    radius = 1.0 / ((1.0 - done) / small + done / large)
-    x = around(rng, 9.0) + around(rng, 4.0) * (done - 0.5)
-    y = around(rng, 7.0) + around(rng, 4.0) * (done - 0.5)
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, radius)]
-
-
-def turn(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object whose front is plain to see turns clockwise by 115 to 195 degrees."""
-    angle = rng.random() + between(rng, 0.32, 0.54) * progress(rng, time)
-    still = np.zeros_like(time)
-    x, y = around(rng, 10.0) + still, around(rng, 8.0) + still
-    radius = between(rng, 18.0, 23.0)
-    return [actor(rng, ground, pick(rng, POINTED), x, y, radius, angle=angle, pattern="front")]
-
-
-def appear(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """One object fades in or pops up somewhere in the middle of the video, and stays."""
-    middle, half = between(rng, 0.3, 0.7), between(rng, 0.05, 0.14)
-    there = ramp(time, middle - half, middle + half, 1.0)
-    grow = pick(rng, (0.0, 0.7))
-    radius = between(rng, 14.0, 20.0) * (1.0 - grow + grow * there)
-    still = np.zeros_like(time)
-    x, y = around(rng, 16.0) + still, around(rng, 12.0) + still
-    return [actor(rng, ground, pick(rng, ANY_SHAPE), x, y, radius, opacity=there)]
-
-
-def together(rng: np.random.Generator, time: Floats, ground: Colour) -> list[Sprite]:
-    """Two objects come together along a line of any direction until they all but touch."""
-    radius = between(rng, 10.0, 12.5)
-    far, near = between(rng, 27.0, 32.0), 1.1 * radius + between(rng, 0.0, 2.0)
-    distance = far + (near - far) * progress(rng, time)
-    cosine, sine = circle(rng.random())
-    x, y = around(rng, 6.0), around(rng, 4.0)
-    return [
-        actor(rng, ground, pick(rng, ROUNDISH), x + side * cosine * distance, y + side * sine * distance, radius)
-        for side in (-1.0, 1.0)
-    ]
-
-
-Motion = Callable[[np.random.Generator, Floats, Colour], list[Sprite]]
-MOTIONS: tuple[Motion, ...] = (sideways, vertical, approach, turn, appear, together)  # one a pair of classes
-
-
-def actor(
-    rng: np.random.Generator,
-    ground: Colour,
-    shape: str,
-    x: Floats,
-    y: Floats,
-    radius: float | Floats,
-    *,
-    angle: Floats | None = None,
-    opacity: Floats | None = None,
-    pattern: str | None = None,
-) -> Sprite:
-    """An object of strong colours on the given path; what is not given stays as drawn at the start."""
-    stays = np.zeros_like(x)
-    turns = rng.random() + stays if angle is None else angle
-    path = [x, y, radius + stays, turns, stays + 1.0 if opacity is None else opacity]
-    main = contrasting(rng, ground)
-    accent = contrasting(rng, main)
-    bright = max(ground) > 128.0
-    return Sprite(
-        shape=shape,
-        pattern=pattern or pick(rng, tuple(PATTERNS)),
-        colours=(main, accent),
-        outline=(20.0, 20.0, 20.0) if bright else (240.0, 240.0, 240.0),
-        flip=pick(rng, (-1.0, 1.0)),
-        path=np.stack(path, axis=1),
-    )
-
-
-def distractor(rng: np.random.Generator, frames: int, width: int, ground: Colour) -> Sprite:
-    """A small, pale object at rest anywhere in the scene."""
-    place = (around(rng, 0.5 * width), around(rng, 0.5 * HEIGHT), between(rng, 3.0, 5.0), rng.random(), 0.6)
-    colour = blend(contrasting(rng, ground), ground, 0.3)
-    shape, flip = pick(rng, ANY_SHAPE), pick(rng, (-1.0, 1.0))
-    return Sprite(shape, "plain", (colour, colour), colour, flip, np.tile(np.array(place), (frames, 1)))
-
-
-# ---------------------------------------------------------------------------------------------- the looks
-# A shape is a signed distance to its edge, negative inside, in units of the object's radius; u points to the
-# object's own front, v to its side. Combined half-planes err only outside corners, too little to see.
-
-
-def box(u: Floats, v: Floats, half_u: float, half_v: float) -> Floats:
-    return np.maximum(np.abs(u) - half_u, np.abs(v) - half_v)
-
-
-def triangle(u: Floats, v: Floats) -> Floats:
-    return np.maximum(-u, 0.5 * u + 0.8660254037844386 * np.abs(v)) - 0.58
-
-
-def arrow_head(u: Floats, v: Floats) -> Floats:
-    return np.maximum(0.05 - u, 0.571 * u + 0.821 * np.abs(v) - 0.685)
-
-
-Field = Callable[[Floats, Floats], Floats]
-SHAPES: dict[str, Field] = {
-    "disc": lambda u, v: np.sqrt(u * u + v * v) - 1.0,
-    "ring": lambda u, v: np.abs(np.sqrt(u * u + v * v) - 0.7) - 0.32,
-    "square": lambda u, v: box(u, v, 0.86, 0.86),
-    "bar": lambda u, v: box(u, v, 1.15, 0.42),
-    "cross": lambda u, v: np.minimum(box(u, v, 1.05, 0.36), box(u, v, 0.36, 1.05)),
-    "triangle": triangle,
-    "star": lambda u, v: np.minimum(triangle(u, v), triangle(-u, v)),
-    "arrow": lambda u, v: np.minimum(box(u + 0.5, v, 0.65, 0.26), arrow_head(u, v)),
-    "angle iron": lambda u, v: np.minimum(box(u + 0.45, v, 0.32, 0.95), box(u - 0.15, v - 0.63, 0.92, 0.32)),
-    "kite": lambda u, v: np.maximum(0.42 * u + 0.9075 * np.abs(v) - 0.5, -0.8 * u + 0.6 * np.abs(v) - 0.6),
-}
-ANY_SHAPE = tuple(SHAPES)
-ROUNDISH = ("disc", "ring", "square", "cross", "triangle", "star")  # as wide as high: two can meet anyhow
-POINTED = ("bar", "arrow", "angle iron", "kite")  # turned, they look turned
-
-# A pattern is the share of the second colour, 0 to 1, at a place of the object.
-PATTERNS: dict[str, Field] = {
-    "plain": lambda u, v: np.zeros_like(u * v),
-    "stripes": lambda u, v: np.clip(0.5 + 5.0 * (np.abs(np.remainder(1.25 * u, 1.0) - 0.5) - 0.3), 0.0, 1.0) + 0.0 * v,
-    "front": lambda u, v: np.clip(0.5 + 8.0 * (u - 0.2), 0.0, 1.0) + 0.0 * v,
-    "core": lambda u, v: np.clip(0.5 + 8.0 * (0.2 - (u * u + v * v)), 0.0, 1.0),
-}
-
-
-def circle(turns: float) -> tuple[float, float]:
-    """Cosine and sine of an angle in turns: power series about the nearest quarter turn, library-free."""
-    quarter = math.floor(4.0 * turns + 0.5)
-    angle = (turns - 0.25 * quarter) * 6.283185307179586  # at most an eighth of a turn, 0.79
-    square_ = angle * angle
-    cosine, sine = 1.0, 1.0
-    for n in (14, 12, 10, 8, 6, 4, 2):
-        cosine = 1.0 - cosine * square_ / (n * (n - 1))
-        sine = 1.0 - sine * square_ / (n * (n + 1))
-    sine *= angle
-    return ((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine))[quarter % 4]
-
-
 # ---------------------------------------------------------------------------------------------- the pixels
 
 
@@ -392,30 +252,54 @@ def picture(what: Scene, index: int) -> Floats:
     centre_x, centre_y = centre(what)
     rows = (np.arange(HEIGHT, dtype=np.float64) - centre_y) / zoom + (pan_y + centre_y + MARGIN)
     columns = (np.arange(what.width, dtype=np.float64) - centre_x) / zoom + (pan_x + centre_x + MARGIN)
-    low, high = np.array(what.ground)
-    frame = low + sample(what.texture, rows, columns)[:, :, None] * (high - low)  # (H, W, 1) to (H, W, 3)
+    frame = backdrop(what, index, rows, columns)
     for sprite in what.sprites:
         if (laid := lay(what, sprite, index)) is not None:
             paint(frame, sprite, laid)
     return frame * what.gain
 
 
+def backdrop(what: Scene, index: int, rows: Floats, columns: Floats) -> Floats:
+    """What is behind all objects at these places of the texture, (rows, columns, 3) in grey levels."""
+    height, width = what.texture.shape
+    if what.film:
+        rows, columns = mirrored(rows, height), mirrored(columns, width)
+        channels = np.moveaxis(what.film.picture(index), 2, 0)  # (height, width, 3) to (3, height, width)
+        return np.stack([sample(channel, rows, columns) for channel in channels], axis=2) * what.light[index]
+    shift_x, shift_y = (float(value) for value in what.shift[index])
+    rows, columns = mirrored(rows - shift_y, height), mirrored(columns - shift_x, width)
+    low, high = np.array(what.ground) * what.light[index]
+    return low + sample(what.texture, rows, columns)[:, :, None] * (high - low)  # (rows, columns, 1) to (…, 3)
+
+
 def boxes(what: Scene) -> list[list[Box]]:
     """Of each frame the boxes of the actors that are to be seen in it, however faintly.
 
-    Each is as tight as pixels go: left, top, right, bottom, of which the last two are the first ones outside.
+    Each is as tight as pixels go: left, top, right, bottom, of which the last two are the first ones outside. Of what
+    stands partly behind something at rest it is the rest's box, and of what is quite hidden there is none.
     """
-    return [
-        [found for sprite in what.sprites[-what.actors :] if (found := extent(lay(what, sprite, index)))]
-        for index in range(len(what.camera))
-    ]
+    return [boxes_of(what, index) for index in range(len(what.camera))]
 
 
-def extent(laid: Laid | None) -> Box | None:
-    """The box of the pixels that an object covers; None if there are none."""
-    if laid is None:
-        return None
-    rows, columns = np.nonzero(laid.edge < 0.5)
+def boxes_of(what: Scene, index: int) -> list[Box]:
+    """The boxes of frame `index`, back to front."""
+    hidden = np.zeros((HEIGHT, what.width), dtype=np.bool_)
+    found = []
+    for sprite in reversed(what.sprites):
+        laid = lay(what, sprite, index)
+        if laid is None:
+            continue
+        behind = hidden[laid.top : laid.top + len(laid.edge), laid.left : laid.left + laid.edge.shape[1]]
+        if not sprite.acts:
+            behind |= (laid.edge <= -0.5) & (laid.opacity == 1.0)
+        elif box := extent(laid, behind):
+            found.append(box)
+    return found[::-1]
+
+
+def extent(laid: Laid, hidden: NDArray[np.bool_]) -> Box | None:
+    """The box of the pixels that an object covers, but for those hidden, (h, w); None if there are none."""
+    rows, columns = np.nonzero((laid.edge < 0.5) & ~hidden)
     if not len(rows):
         return None
     left, top = laid.left + int(columns.min()), laid.top + int(rows.min())

@@ -26,7 +26,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,13 +39,18 @@ from ops.errors import InputError, reported
 from ops.files import in_words, write_text
 from ops.locks import claimed
 from ops.machine import usable_cores
-from tools.demo_scenes import CLASSES, HEIGHT, SPLITS, VERSION, boxes, render, scene
+from tools.demo_footage import footage_of
+from tools.demo_looks import HEIGHT
+from tools.demo_nuisances import BACKGROUNDS, CAMERAS, STRONGEST, UNMOVED, Nuisance
+from tools.demo_scenes import DIFFICULTIES, EASY, SPLITS, VERSION, Style, boxes, render, scene, style
 
 JPEG_QUALITY = 85
 MARKER = "finished.json"
 BOXES = "boxes.json"
 CONTENT = frozenset({"category.txt", "train_videofolder.txt", "val_videofolder.txt", "frames", BOXES, MARKER})
 MADE_BY = "tools/make_demo_dataset.py"
+
+UNSAID = {"difficulty": "easy", **EASY.described()}  # settings that MARKER leaves out, as before there were others
 
 Video = tuple[int, str, int, int]  # seed, split, label, number: what `scene` takes
 
@@ -57,22 +62,26 @@ class Settings:
     seed: int
     videos_per_class: int
     val_videos_per_class: int
+    difficulty: str = "easy"
+    style: Style = EASY
 
     def marker(self) -> dict[str, object]:
-        """What MARKER holds."""
-        return {"made_by": MADE_BY, "version": VERSION, **vars(self)}
+        """What MARKER holds; of the UNSAID only what is not so."""
+        numbers = {name: getattr(self, name) for name in ("seed", "videos_per_class", "val_videos_per_class")}
+        chosen = {"difficulty": self.difficulty, **self.style.described()}
+        said = {key: value for key, value in chosen.items() if value != UNSAID[key]}
+        return {"made_by": MADE_BY, "version": VERSION, **numbers, **said}
 
     def videos(self) -> list[Video]:
         """All videos in the order of the lists."""
         counts = zip(SPLITS, (self.videos_per_class, self.val_videos_per_class), strict=True)
-        labels = range(len(CLASSES))
+        labels = range(len(self.style.difficulty.classes))
         return [(self.seed, split, label, k) for split, count in counts for label in labels for k in range(count)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
-    settings = Settings(args.seed, args.videos_per_class, args.val_videos_per_class)
-    make(args.root_dataset, settings, args.jobs, args.force)
+    make(args.root_dataset, settings_of(args), args.jobs, args.force)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,15 +93,64 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--videos_per_class", type=int, default=80, help="for training (default: %(default)s)")
     parser.add_argument("--val_videos_per_class", type=int, default=25, help="for validation (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other seed, other videos (default: %(default)s)")
+    parser.add_argument(
+        "--difficulty", choices=DIFFICULTIES, default="easy", help="the harder ones have 18 classes (default: easy)"
+    )
+    parser.add_argument(
+        "--background", choices=BACKGROUNDS, help=f"what it does behind the objects ({own('background')})"
+    )
+    parser.add_argument("--camera", choices=CAMERAS, help=f"how it moves ({own('camera')})")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="of what --background and --camera name, or where they name nothing of the difficulty's own; "
+        "0: none of it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backgrounds",
+        type=Path,
+        metavar="DIR",
+        help="take the backgrounds from the videos in this folder: one picture for each rendered video or, with "
+        "--background moving, as many in a row (--strength is the speed)",
+    )
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: the cores, %(default)s)")
     parser.add_argument("--force", action="store_true", help="render again what is complete already")
     args = parser.parse_args(argv)
     least = {"videos_per_class": 1, "val_videos_per_class": 1, "seed": 0, "jobs": 1}
     given = {name: getattr(args, name) for name in least}
     faults = [f"--{name} {given[name]}: must be {low} or more" for name, low in least.items() if given[name] < low]
+    if not 0.0 <= args.strength <= STRONGEST:
+        faults.append(f"--strength {args.strength}: must be from 0 to {STRONGEST:g}")
     if faults:
         raise InputError("; ".join(faults))
     return args
+
+
+def own(nuisance: str) -> str:
+    """What a nuisance is by default, in words for the help."""
+    by_default = (f"{name}: {getattr(its, nuisance)}" for name, its in DIFFICULTIES.items())
+    return f"default: of {', '.join(by_default)}"
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """What the command line asks for; `--strength` is of the nuisances that it names, else of the difficulty's own."""
+    its = style(args.difficulty)
+    none_named = args.background is None and args.camera is None
+
+    def chosen(named: str | None, own: Nuisance) -> Nuisance:
+        kind = named or own.kind
+        scaled = (named or none_named) and kind not in UNMOVED
+        return Nuisance(kind, args.strength) if scaled else Nuisance(kind)
+
+    drawn = replace(
+        its,
+        background=chosen(args.background, its.background),
+        camera=chosen(args.camera, its.camera),
+        footage=footage_of(args.backgrounds) if args.backgrounds else None,
+    )
+    numbers = args.seed, args.videos_per_class, args.val_videos_per_class
+    return Settings(*numbers, args.difficulty, drawn)
 
 
 def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path:
@@ -111,6 +169,10 @@ def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path
             print(f"demo: {final} is complete, nothing to do (--force renders it again)", flush=True)
             return final
         print(f"demo: rendering {len(settings.videos())} videos into {final}", flush=True)
+        if footage := settings.style.footage:
+            print(
+                f"demo: backgrounds of {len(footage.digests)} videos, {footage.for_validation()} for validation alone"
+            )
         root.mkdir(parents=True, exist_ok=True)
         with claimed(root, name=".demo.lock"), tempfile.TemporaryDirectory(prefix=".demo.", dir=root) as workshop:
             write_dataset(Path(workshop, "new"), settings, jobs)
@@ -130,7 +192,7 @@ def is_complete(folder: Path, settings: Settings, force: bool) -> bool:
     content = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not content:
         return False
-    found, wanted = read_marker(folder), settings.marker()
+    found, wanted = UNSAID | read_marker(folder), UNSAID | settings.marker()
     if force:
         if others := sorted(content - CONTENT):
             raise InputError(
@@ -140,12 +202,17 @@ def is_complete(folder: Path, settings: Settings, force: bool) -> bool:
         return False
     if missing := sorted(CONTENT - content - {BOXES}):  # which former versions did not write
         raise InputError(f"{folder} is incomplete, {', '.join(missing)} is missing: --force renders it again")
-    if differing := [f"{k} {found.get(k)} instead of {v}" for k, v in wanted.items() if found.get(k) != v]:
+    if differing := [in_short(k, found.get(k), v) for k, v in wanted.items() if found.get(k) != v]:
         raise InputError(
             f"{folder} was rendered with other settings ({', '.join(differing)}): --force renders it again, "
             "another --root_dataset keeps both"
         )
     return True
+
+
+def in_short(name: str, found: object, wanted: object) -> str:
+    """How a setting differs; of the videos of two folders, all with their digests, that they do."""
+    return f"other {name}" if found and isinstance(wanted, dict) else f"{name} {found} instead of {wanted}"
 
 
 def read_marker(folder: Path) -> dict[str, object]:
@@ -167,20 +234,20 @@ def write_dataset(folder: Path, settings: Settings, jobs: int) -> None:
     frames = folder / "frames"
     frames.mkdir(parents=True)
     videos = settings.videos()
-    with closing(in_parallel(partial(write_video, frames), videos, jobs)) as rendered:
+    with closing(in_parallel(partial(write_video, frames, settings.style), videos, jobs)) as rendered:
         lines = dict(rendered)
-    write_lines(folder / "category.txt", CLASSES)
+    write_lines(folder / "category.txt", settings.style.difficulty.classes)
     for split in SPLITS:
         write_lines(folder / f"{split}_videofolder.txt", [lines[video] for video in videos if video[1] == split])
     write_boxes(folder, settings)
     write_lines(folder / MARKER, [json.dumps(settings.marker(), indent=2)])
 
 
-def write_video(frames: Path, video: Video) -> str:
+def write_video(frames: Path, style: Style, video: Video) -> str:
     """Render one video into its folder of JPEG frames below `frames`; returns its line in the list."""
     name = video_name(*video[1:])
     (frames / name).mkdir()
-    pictures = render(scene(*video))
+    pictures = render(scene(*video, style))
     for number, picture in enumerate(pictures, start=1):
         Image.fromarray(picture).save(frames / name / f"{number:05d}.jpg", quality=JPEG_QUALITY)
     return f"{name} {len(pictures)} {video[2]}"
@@ -198,12 +265,12 @@ def add_boxes(folder: Path, settings: Settings) -> None:
 
 def write_boxes(folder: Path, settings: Settings) -> None:
     """Where the actors of all videos are, a line a video."""
-    lines = ",\n".join(boxes_line(video) for video in settings.videos())
+    lines = ",\n".join(boxes_line(video, settings.style) for video in settings.videos())
     write_text(folder / BOXES, f"{{\n{lines}\n}}\n")
 
 
-def boxes_line(video: Video) -> str:
-    what = scene(*video)
+def boxes_line(video: Video, style: Style) -> str:
+    what = scene(*video, style)
     content = {"width": what.width, "height": HEIGHT, "frames": boxes(what)}
     return f"{json.dumps(video_name(*video[1:]))}: {json.dumps(content)}"
 

@@ -16,10 +16,11 @@ SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "testin
 SHOWN_CLASSES = 8
 
 
-def find_videos(source: Path, passed_over: PassedOver | None = None) -> list[Path]:
+def find_videos(source: Path, passed_over: PassedOver | None = None, flag: str = "--videos") -> list[Path]:
     """All videos below the folder `source` (links to folders are followed), sorted; or the one file it names.
 
-    What else lies there is counted in `passed_over`; a hidden folder is not looked into and counts as one.
+    What else lies there is counted in `passed_over`; a hidden folder is not looked into and counts as one. Errors
+    name the option `flag`.
 
     Raises:
         InputError: `source` does not exist, or there is no video in it.
@@ -27,7 +28,7 @@ def find_videos(source: Path, passed_over: PassedOver | None = None) -> list[Pat
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"--videos {source}: no such file or folder")
+        raise InputError(f"{flag} {source}: no such file or folder")
     others = PassedOver() if passed_over is None else passed_over
     found = []
     for here, names in files_below(source, others):
@@ -38,9 +39,7 @@ def find_videos(source: Path, passed_over: PassedOver | None = None) -> list[Pat
             else:
                 others.add(ending, (here / name).relative_to(source).as_posix())
     if not found:
-        raise InputError(
-            f"--videos {source}: no videos found in it (.mp4, .avi, .mkv, …)\n{others.in_words()}".rstrip()
-        )
+        raise InputError(f"{flag} {source}: no videos found in it (.mp4, .avi, .mkv, …)\n{others.in_words()}".rstrip())
     return sorted(found)
 
 

@@ -31,6 +31,13 @@ COURSES: Opposites = {
     "backwards": ("forwards",),
     "together": ("apart",),
     "apart": ("together",),
+    # Not "into" by itself: what is poured into something does not, backwards, pour out of it.
+    "putting something into": ("taking something out of",),
+    "taking something out of": ("putting something into",),
+    "passing behind": ("passing behind",),  # as ever, backwards too
+    "passing in front of": ("passing in front of",),
+    "speeding up": ("slowing down",),
+    "slowing down": ("speeding up",),
 }
 # The words in these point nowhere, unless the list has a class that differs by their opposites: "slide right out of the
 # picture" beside "slide left out of the picture".

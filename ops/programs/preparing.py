@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ops.data.catalog import DataSource
+from ops.data.catalog import CATALOG, DataSource
 from ops.data.clips import ClipMode, ClipOptions, VideoClips
 from ops.data.fingerprint import differences, fingerprint
 from ops.data.gpu_decode import chosen_device
@@ -243,7 +243,7 @@ def validation_loader(args: argparse.Namespace, data: DataSource, context: Distr
     """This process's share of the validation list; an InputError with all remedies where there is none."""
     if not data.val_list.is_file():
         without = "" if args.evaluate else "give --eval-freq 0 to train without validation, or "
-        making = f", or make it: {data.how_to_get}" if data.classes and not args.val_list else ""
+        making = f", or make it: {data.how_to_get}" if data.name in CATALOG and not args.val_list else ""
         raise InputError(
             f"the validation list {data.val_list} of data set {data.name!r} is missing: {without}move some lines of "
             f"{data.train_list} into it{making}"

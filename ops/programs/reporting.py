@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -23,11 +22,11 @@ from ops.evaluation.motion import Motion
 from ops.evaluation.outcomes import Outcomes
 from ops.evaluation.report.strips import MOST_FRAMES, Frames
 from ops.evaluation.report.test_report import Findings, write_report
+from ops.files import sha256_of
 from ops.names import PROTOCOLS
 from ops.programs.member import Member, chosen
 from ops.recognition.contract import SAMPLINGS, Views
 
-READ = 1 << 20  # bytes of a file at a time
 # Facts of a contract that the test's own tell, and of a member that these or the contract do.
 OF_THE_TEST = {"sampling", "sampling_in_words", "clips", "crops"}
 TOLD = OF_THE_TEST | {"network", "data", "views", "segments", "crop_size", "short_side", "temperature", "reverse_time"}
@@ -151,11 +150,7 @@ def _word(value: Any) -> str:
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file's content; after a test that took hours no reason to do without the rest of its report."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while part := file.read(READ):
-                digest.update(part)
+        return sha256_of(path)
     except OSError as error:
         return f"it can't be read any more ({error.strerror})"
-    return digest.hexdigest()

@@ -60,6 +60,8 @@ ONE_BY_ONE: dict[str, dict[str, Any]] = {
     "fexnet": {},
     "fexnet inside": {"shift_place": "inblockres"},
     "fexnet of basic blocks": SMALL,
+    "fexnet, FE alone": {**SMALL, "fex_parts": ("fe",), "fex_attention": "residual"},
+    "fexnet, no norms": {**SMALL, "shift_stages": ("layer1",), "fex_attention": "sigmoid", "fex_norms": ()},
     "mobilenet": {"arch": "mobilenetv2"},
     "inception": {"arch": "BNInception", "fex": "off", "shift_place": "block"},
     "timm": {"arch": "timm:tf_efficientnet_lite0", "fex": "off"},

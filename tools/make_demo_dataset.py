@@ -2,10 +2,12 @@
 """Render `demo`, a small video data set that needs no download and that no single frame can solve.
 
     python tools/make_demo_dataset.py [--root_dataset DIR]
+    python tools/make_demo_dataset.py --root_dataset harder --difficulty medium --background moving --strength 2
 
 Twelve classes in six pairs. The second class of a pair is the first one played backwards: same objects, same
 paths, same camera, so that whatever ignores the order of the frames scores about one half. One or two objects
-act before a textured background, beside small objects at rest, seen by a slowly drifting camera.
+act before a textured background, beside small objects at rest, seen by a slowly drifting camera. The
+harder forms have eighteen classes and more to overlook; see docs/data.md.
 
     <root>/demo/category.txt            the class names, one a line
     <root>/demo/train_videofolder.txt   `folder number_of_frames label`, one video a line
@@ -13,8 +15,9 @@ act before a textured background, beside small objects at rest, seen by a slowly
     <root>/demo/frames/<video>/00001.jpg ...
     <root>/demo/boxes.json              where the objects that act are: for each video of frames/ the width and height
                                         of its frames, and for each frame the boxes [left, top, right, bottom] in
-                                        pixels (the last two are outside); what stands still has none
-    <root>/demo/finished.json           the settings
+                                        pixels (the last two are outside); what stands still has none, and what
+                                        something at rest hides is not in its box
+    <root>/demo/finished.json           the settings; of those that came later only what is not easy
 """
 
 from __future__ import annotations

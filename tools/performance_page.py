@@ -10,7 +10,6 @@ Curves become pictures beside that file, and a table below each. What stands out
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from ops.errors import InputError, reported
 from ops.files import write_text
+from tools import marked_page
 from tools.benchmarks import plots
 from tools.benchmarks.findings import Curve
 from tools.options import documented_parser
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-MEASURED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{page}: no such file; --docs names the folder where it stands")
     text = page.read_text(encoding="utf-8")
     write_text(page, filled(text, folder))
-    for _, part, _ in MEASURED.findall(text):
+    for part in marked_page.parts_of(text):
         for size, curves in plots.by_size(curves_of(measured(part, folder))).items():
             plots.draw(curves, folder / plots.file_name(part, size))
 
@@ -77,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def filled(page: str, folder: Path) -> str:
     """The page with every table made anew. Raises InputError for a table without measurements."""
 
-    def fill(match: re.Match[str]) -> str:
-        found = measured(match[2], folder)
-        lines = ["", *(table(found) if found["rows"] else []), *growth(match[2], curves_of(found), folder.name)]
+    def lines(part: str) -> list[str]:
+        found = measured(part, folder)
         machine = found["machine"]
         cpu = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
-        return "\n".join([match[1].rstrip("\n"), *lines, f"On {', '.join([*machine['gpus'], cpu])}.", "", match[3]])
+        made = [*(table(found) if found["rows"] else []), *growth(part, curves_of(found), folder.name)]
+        return [*made, f"On {', '.join([*machine['gpus'], cpu])}."]
 
-    return MEASURED.sub(fill, page)
+    return marked_page.filled(page, lines)
 
 
 def measured(part: str, folder: Path) -> dict[str, Any]:

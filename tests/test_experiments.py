@@ -1,0 +1,328 @@
+"""Experiments: descriptions, runs side by side that go on where they were stopped, tables, the pages made of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import REPOSITORY, shell
+
+import opts
+from ops.errors import InputError
+from tools import marked_page, results_page, run_experiments
+from tools.experiments import page, running
+from tools.experiments.plan import read_experiment
+from tools.experiments.running import FailedError, Run, Runner, missing_runs
+from tools.experiments.statistics import mean, paired
+from tools.experiments.table import Epoch, Row, read_rows, write_rows
+
+TINY = "--arch resnet18 --pretrain none --num_segments 2 --input_size 32 -b 8 --epochs 1 --npb --amp off -j 0"
+TEXT = f"""
+title = "A title"
+question = "Which is better?"
+baseline = "tsm"
+seeds = [3, 4]
+
+[data.small]
+make = ["tools/make_demo_dataset.py --videos_per_class 1 --val_videos_per_class 1 --jobs 1"]
+
+[train]
+data = "small"
+flags = "{TINY}"
+
+[tests.plain]
+data = "small"
+flags = "-j 0"
+
+[arms.tsm]
+words = "TSM"
+flags = "--shift --fex off"
+
+[arms.tsn]
+words = "TSN"
+flags = "--no-shift"
+seeds = [3]
+"""
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """The file of an experiment of two arms and three runs, in `docs/experiments` of a folder of its own."""
+    folder = tmp_path / "docs" / "experiments"
+    folder.mkdir(parents=True)
+    file = folder / "small.toml"
+    file.write_text(TEXT)
+    return file
+
+
+def row(arm: str = "tsm", seed: int = 3, top1: float = 50.0, **others: Any) -> Row:
+    """A line of the table of `TEXT`, of its settings."""
+    numbers = {
+        "top5": 90.0,
+        "videos": 12,
+        "changed": None,
+        "train_loss": 1.5,
+        "val_loss": 1.4,
+        "gmacs": 0.1,
+        "mparams": 11.2,
+        "seconds": 60.0,
+    }
+    return Row(arm, seed, "plain", top1, **{**numbers, "commit": "abc", "torch": "2.14", "precision": "off", **others})
+
+
+def settings(file: Path, arm: int) -> str:
+    experiment = read_experiment(file)
+    return experiment.settings(experiment.arms[arm], experiment.tests[0])
+
+
+def filled(file: Path) -> list[Row]:
+    """The table of all three runs, written."""
+    tsm, tsn = (settings(file, arm) for arm in (0, 1))
+    rows = [row(settings=tsm), row(seed=4, top1=60.0, settings=tsm), row("tsn", top1=40.0, settings=tsn)]
+    write_rows(file.with_suffix(".csv"), Row, rows)
+    return rows
+
+
+# ---- Descriptions
+
+
+def test_runs_come_seed_by_seed(described: Path) -> None:
+    runs = [(arm.name, seed) for arm, seed in read_experiment(described).runs()]
+    assert runs == [("tsm", 3), ("tsn", 3), ("tsm", 4)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('title = "A title"', "", "title: missing"),
+        ("seeds = [3, 4]", "seeds = [3, 3]", r"seeds \[3, 3\]: expected different whole numbers"),
+        ("seeds = [3, 4]", "seeds = 3", "seeds: expected a list"),
+        ("question", "queston", r"queston: unknown \(did you mean question\?\)"),
+        ('baseline = "tsm"', 'baseline = "tsx"', r"baseline tsx: no arm \(did you mean ts[mn]\?\)"),
+        ('[train]\ndata = "small"', '[train]\ndata = "smal"', r"arms.tsm: no data smal \(did you mean small\?\)"),
+        ('words = "TSN"', "words = 3", "arms.tsn.words: expected text"),
+        ('["tools/make_demo', '["rm -r /", "tools/make_demo', r"data.small: rm -r /: expected a command of tools/"),
+        ('flags = "-j 0"', "", "tests.plain.flags: missing"),
+        ("[train]", "[train", "not TOML"),
+    ],
+)
+def test_a_faulty_description_is_refused_by_name(described: Path, old: str, new: str, words: str) -> None:
+    assert old in TEXT
+    described.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(InputError, match=words) as fault:
+        read_experiment(described)
+    assert str(described) in str(fault.value)
+
+
+def test_other_settings_have_another_mark(described: Path) -> None:
+    before = settings(described, 0), settings(described, 1)
+    described.write_text(TEXT.replace("--fex off", "--fex off --shift_div 4"))
+    assert settings(described, 0) != before[0] and settings(described, 1) == before[1]
+    described.write_text(TEXT.replace("--videos_per_class 1", "--videos_per_class 2"))
+    assert settings(described, 0) != before[0] and settings(described, 1) != before[1]
+
+
+# ---- Tables
+
+
+def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
+    rows = [row(settings="12"), row("=tsn", settings="34")]
+    write_rows(tmp_path / "a.csv", Row, rows)
+    assert read_rows(tmp_path / "a.csv", Row) == rows
+    curve = [Epoch("tsm", 0, 1, 2.5, 10.0, None, None), Epoch("tsm", 0, 2, 2.4, 11.0, 2.3, 12.5)]
+    write_rows(tmp_path / "b.csv", Epoch, curve)
+    assert read_rows(tmp_path / "b.csv", Epoch) == curve
+    with pytest.raises(InputError, match=r"b\.csv: line 1: expected arm,seed,test"):
+        read_rows(tmp_path / "b.csv", Row)
+    (tmp_path / "b.csv").write_text((tmp_path / "b.csv").read_text().replace("2.4", "x"))
+    with pytest.raises(InputError, match=r"b\.csv: line 3: .*'x'"):
+        read_rows(tmp_path / "b.csv", Epoch)
+
+
+def test_what_is_in_the_table_is_not_run_again_unless_its_settings_differ(described: Path) -> None:
+    def missing() -> list[tuple[str, int]]:
+        return [(run.arm.name, run.seed) for run in missing_runs(described, read_experiment(described), [])]
+
+    assert len(missing()) == 3
+    filled(described)
+    assert missing() == []
+    described.write_text(TEXT.replace("--no-shift", "--no-shift --lr 0.1").replace("[3, 4]", "[3, 4, 5]"))
+    assert missing() == [("tsn", 3), ("tsm", 5)]
+
+
+# ---- Statistics
+
+
+def test_a_mean_and_its_interval() -> None:
+    found = mean([90.0, 94.0, 95.0])  # deviation 2.6458; t of two degrees of freedom 4.3027
+    assert found.value == 93 and found.half is not None and abs(found.half - 4.3027 * 2.6458 / 3**0.5) < 1e-3
+    assert str(found) == "93.0 ± 6.6" and str(mean([4.0])) == "4.0"
+    steady = paired({0: 90.0, 1: 80.0, 2: 85.0}, {0: 91.0, 1: 81.2, 2: 85.9, 7: 0.0})
+    assert steady is not None and steady.n == 3 and abs(steady.value - 3.1 / 3) < 1e-9 and steady.is_beyond_zero
+    assert paired({0: 1.0}, {1: 1.0}) is None and not mean([1.0]).is_beyond_zero
+
+
+# ---- Pages
+
+
+def test_the_pages_are_made_of_the_tables(described: Path) -> None:
+    top = described.parents[2]
+    filled(described)
+    write_rows(described.with_suffix(".curves.csv"), Epoch, [Epoch("tsm", 3, 1, 2.5, 10.0, None, None)])
+    (described.parent / "published.csv").write_text(
+        "network,data,frames,protocol,top1,reported_by,source,command\nTSM,V1,8,one,45.6,TSM,https://a.b/c,bash x.sh\n"
+    )
+    (top / "docs" / "results.md").write_text(
+        "Before\n<!-- small -->\nold\n<!-- end -->\n<!-- published -->\n<!-- end -->\n"
+    )
+    (top / "README.md").write_text("<!-- small -->\n<!-- end -->\nAfter\n")
+    results_page.main(["--top", str(top)])
+    text = (top / "docs" / "results.md").read_text()
+    assert text.startswith("Before\n<!-- small -->\n") and "old" not in text and "**Which is better?**" in text
+    assert "| TSM | 55.0 ± 63.5 |  | 1.500 | 0.1 | 11.2 |" in text
+    assert "| TSN | 40.0 | -10.0 | 1.500 | 0.1 | 11.2 |" in text
+    assert "| TSM | V1 | 8 | one | 45.6 | [TSM](https://a.b/c) | `bash x.sh` |" in text
+    assert (
+        (described.parent / "small.png").stat().st_size > 1000 < (described.parent / "small.curves.png").stat().st_size
+    )
+    assert (top / "README.md").read_text().endswith("<!-- end -->\nAfter\n")
+    again = text
+    results_page.main(["--top", str(top)])
+    assert (top / "docs" / "results.md").read_text() == again
+    described.write_text(TEXT.replace("--lr", "--lr").replace(TINY, f"{TINY} --lr 0.5"))
+    with pytest.raises(InputError, match=r"small\.csv: nothing yet: python tools/run_experiments\.py"):
+        results_page.main(["--top", str(top)])
+
+
+def test_the_pages_of_the_project_are_what_its_tables_make() -> None:
+    """Whoever adds to a table makes the pages anew; pictures aside, which another matplotlib draws otherwise."""
+    folder = REPOSITORY / "docs" / "experiments"
+    for name, make in (("docs/results.md", page.part), ("README.md", page.brief)):
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        assert marked_page.parts_of(text) and marked_page.filled(text, partial(make, folder)) == text
+
+
+# ---- Runs
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Programs that leave what the real ones leave, at once; what they were told. `fail`: of which the names end so."""
+    told: dict[str, Any] = {"commands": [], "fail": ""}
+
+    def execute(self: Runner, command: list[str], said: Path, slot: str | None) -> None:
+        told["commands"].append(command)
+        flags = dict(itertools.pairwise(command))
+        if command[0] == "main.py":
+            if told["fail"] and told["fail"] in " ".join(command):
+                raise FailedError("status 1")
+            log = Path(flags["--root_log"]) / "run"
+            log.mkdir(parents=True)
+            (Path(flags["--root_model"]) / "run").mkdir(parents=True)
+            (log / "log.csv").write_text("epoch,train_loss,train_top1,val_loss,val_top1\n1,2.5,10,2.4,11\n")
+            network = {
+                "modality": "RGB",
+                "arch": "resnet18",
+                "num_segments": 2,
+                "shift": "--shift" in command,
+                "fex": "off",
+            }
+            (log / "options.json").write_text(json.dumps({**network, "input_size": 32, "precision": "off"}))
+            (log / "environment.json").write_text('{"torch": "2.14"}')
+        elif command[0] == "test_models.py":
+            Path(flags["--result_json"]).write_text(
+                json.dumps({"top1": 50.0 + len(told["commands"]), "top5": 90.0, "videos": 12})
+            )
+        else:
+            folder = Path(flags["--root_dataset"]) / "demo"
+            folder.mkdir()
+            (folder / "category.txt").write_text("a\nb\n")
+
+    monkeypatch.setattr(Runner, "_execute", execute)
+    monkeypatch.setattr(running, "options_from_flags", lambda options, classes: (options, classes))
+    monkeypatch.setattr(running, "on_meta", lambda options: options)
+    monkeypatch.setattr(running, "complexity", lambda network, size: (11_200_000, 123_000_000))
+    return told
+
+
+def test_runs_fill_the_tables_and_failures_are_told(
+    described: Path, tmp_path: Path, quick: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [str(described), "--work", str(tmp_path / "work"), "--jobs", "2"]
+    quick["fail"] = "--no-shift"
+    assert run_experiments.main(argv) == 1
+    assert "small: tsn, seed 3: FAILED: status 1" in capsys.readouterr().out
+    rows = read_rows(described.with_suffix(".csv"), Row)
+    assert [(r.arm, r.seed, r.gmacs, r.mparams) for r in rows] == [("tsm", 3, 0.123, 11.2), ("tsm", 4, 0.123, 11.2)]
+    makes = [command for command in quick["commands"] if command[0].startswith("tools/")]
+    assert len(makes) == 1  # though two runs wanted it at once
+    quick["fail"], quick["commands"] = "", []
+    assert run_experiments.main(argv) == 0
+    assert [r.arm for r in read_rows(described.with_suffix(".csv"), Row)] == ["tsm", "tsm", "tsn"]
+    assert [command[0] for command in quick["commands"]] == ["main.py", "test_models.py"]
+    assert len(read_rows(described.with_suffix(".curves.csv"), Epoch)) == 3
+    assert not list((tmp_path / "work").glob("*/checkpoint"))
+
+
+def test_a_number_is_verified(
+    described: Path, tmp_path: Path, quick: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [str(described), "--work", str(tmp_path / "work"), "--verify", "tsn"]
+    with pytest.raises(InputError, match="not in the table yet, nothing to compare with: small: tsn, seed 3"):
+        run_experiments.main(argv)
+    rows = filled(described)
+    assert run_experiments.main(argv) == 1  # the programs above give 53 %
+    assert "53.00 %, in the table 40.00 %: DIFFERS" in capsys.readouterr().out
+    assert read_rows(described.with_suffix(".csv"), Row) == rows
+
+
+def test_unknown_arms_and_flags_that_do_not_go_together(described: Path) -> None:
+    with pytest.raises(InputError, match=r"--only tsx: no arm of small \(did you mean ts[mn]\?\)"):
+        run_experiments.main([str(described), "--only", "tsx"])
+    with pytest.raises(InputError, match=r"--jobs 0: at least 1; --verify: names its arms itself"):
+        run_experiments.main([str(described), "--jobs", "0", "--only", "tsm", "--verify", "tsm"])
+
+
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY / "docs" / "experiments").glob("*.toml")), ids=lambda file: file.stem
+)
+def test_the_programs_take_the_flags_of_the_projects_experiments(file: Path, tmp_path: Path) -> None:
+    experiment = read_experiment(file)
+    runner = Runner(tmp_path, [None], 1)
+    for arm in experiment.arms:
+        own = runner._root(arm.data) / arm.data.dataset
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "dataset.toml").write_text('mirror = "none"\n')  # which a task of ours is known by
+    for arm, seed in experiment.runs():
+        train, tests = runner._commands(Run(experiment, file, arm, seed), tmp_path)
+        assert train[0] == "main.py" and opts.training_options(train[1:]).seed == seed
+        for test in tests:
+            assert test[0] == "test_models.py" and opts.testing_options(test[1:]).save_scores
+
+
+@pytest.mark.slow
+def test_real_programs_stopped_and_gone_on_with(described: Path, tmp_path: Path) -> None:
+    """SIGTERM in the first training; the second start ends the work. One number is then given again."""
+    command = [sys.executable, "tools/run_experiments.py", str(described), "--work", str(tmp_path / "work")]
+    described.write_text(TEXT.replace("seeds = [3, 4]", "seeds = [3]").replace("--jobs 1", "--jobs 1 --seed 1"))
+    started = subprocess.Popen([*command, "--only", "tsm"], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "work").glob("tsm_*/main.txt")):
+        assert time.monotonic() < deadline and started.poll() is None
+        time.sleep(0.05)
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(60) == 130
+    done = shell(*command, "--only", "tsm")
+    assert done.returncode == 0 and "1/1 small: tsm, seed 3: plain " in done.stdout, done.stdout + done.stderr
+    (found,) = read_rows(described.with_suffix(".csv"), Row)
+    assert 0.03 < found.gmacs < 0.2 and 11 < found.mparams < 12 and found.videos == 12
+    again = shell(*command, "--verify", "tsm")
+    assert again.returncode == 0 and again.stdout.rstrip().endswith(": same"), again.stdout + again.stderr

@@ -1,0 +1,149 @@
+"""What docs/results.md shows of an experiment: how it was made, a table, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ops.errors import InputError
+from ops.tables import read_csv
+from tools.experiments import plots
+from tools.experiments.plan import Arm, Experiment, read_experiment
+from tools.experiments.statistics import Mean, mean, paired
+from tools.experiments.table import Epoch, Row, Time, read_rows, row_of, values
+
+PUBLISHED = "published"  # the part, and the table, of what others report
+
+
+def read(folder: Path, name: str) -> tuple[Experiment, list[Row]]:
+    """A description and those of its table's rows that are of its present settings.
+
+    Raises InputError where there is no description, or no such row.
+    """
+    experiment = read_experiment(folder / f"{name}.toml")
+    table = folder / f"{name}.csv"
+    every = read_rows(table, Row)
+    found = [
+        row_of(every, experiment, arm, seed, test)
+        for arm in experiment.arms
+        for seed in arm.seeds
+        for test in experiment.tests
+    ]
+    rows = [row for row in found if row is not None]
+    if not rows:
+        raise InputError(f"{table}: nothing yet: python tools/run_experiments.py {folder / name}.toml")
+    return experiment, rows
+
+
+def times_of(folder: Path, name: str) -> dict[str, Time]:
+    """What a clip takes each arm, where it has been timed."""
+    return {row.arm: row for row in read_rows(folder / f"{name}.ms.csv", Time)}
+
+
+def part(folder: Path, name: str) -> list[str]:
+    """A marked part of docs/results.md in Markdown: an experiment, or what others report."""
+    if name == PUBLISHED:
+        return published(folder)
+    experiment, rows = read(folder, name)
+    shown = [f"![{title}]({folder.name}/{file})" for file, title in pictures(experiment, folder).items()]
+    return [*setup(experiment, rows, folder.name), "", *table(experiment, rows, times_of(folder, name)), "", *shown]
+
+
+def setup(experiment: Experiment, rows: Sequence[Row], folder: str) -> list[str]:
+    """How the numbers were made."""
+    made = sorted({make for arm in experiment.arms for make in arm.data.make})
+    seeds, precisions, versions = (
+        ", ".join(map(str, sorted({getattr(row, what) for row in rows}))) for what in ("seed", "precision", "torch")
+    )
+    said = [
+        f"**{experiment.question}**",
+        "",
+        f"`{experiment.train}`; {precisions}; seeds {seeds}; data: {'; '.join(f'`{make}`' for make in made)}; "
+        f"{rows[0].videos} videos in a test; torch {versions}. "
+        f"`python tools/run_experiments.py docs/{folder}/{experiment.name}.toml`; all numbers: "
+        f"[{experiment.name}.csv]({folder}/{experiment.name}.csv).",
+    ]
+    lacking = [arm.name for arm in experiment.arms if arm.name not in {row.arm for row in rows}]
+    return [*said, *(["", f"Not run yet: {', '.join(lacking)}."] if lacking else [])]
+
+
+def table(
+    experiment: Experiment, rows: Sequence[Row], times: Mapping[str, Time], only: Sequence[str] | None = None
+) -> list[str]:
+    """A line for each arm: its accuracy in each test, the difference to the baseline's, loss and cost."""
+    tests = experiment.tests
+    base = next((arm.words for arm in experiment.arms if arm.name == experiment.baseline), None)
+    heads = ["network", *(f"{test.name}: top-1 %" if len(tests) > 1 else "top-1 %" for test in tests)]
+    heads += [f"less {base}, paired"] if base else []
+    heads += ["training loss", "GMACs", "M parameters", *(["ms a clip"] if times else [])]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for arm in experiment.arms:
+        own = [row for row in rows if row.arm == arm.name]
+        if own and (only is None or arm.name in only):
+            found = cells(experiment, arm, own, rows)
+            found += [f"{times[arm.name].ms:.3g}" if arm.name in times else ""] if times else []
+            lines.append(f"| {' | '.join(found)} |")
+    return lines
+
+
+def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """An arm's line, but for its time."""
+    first = experiment.tests[0].name
+    found = [arm.words]
+    for test in experiment.tests:
+        accuracy = values(own, arm.name, test.name)
+        changed = values(own, arm.name, test.name, "changed") if test.changed_from else {}
+        more = f" ({mean(list(changed.values())).value:.1f} % of the predictions changed)" if changed else ""
+        found.append(f"{mean(list(accuracy.values()))}{more}" if accuracy else "")
+    if experiment.baseline:
+        difference = paired(values(rows, experiment.baseline, first), values(own, arm.name, first))
+        found.append("" if arm.name == experiment.baseline or difference is None else signed(difference))
+    losses = values(own, arm.name, first, "train_loss")
+    found.append(f"{mean(list(losses.values())).value:.3f}" if losses else "")
+    return [*found, f"{own[0].gmacs:.3g}", f"{own[0].mparams:.3g}"]
+
+
+def signed(difference: Mean) -> str:
+    """In bold where zero is outside of its interval."""
+    words = f"{difference.value:+.1f}" + ("" if difference.half is None else f" ± {difference.half:.1f}")
+    return f"**{words}**" if difference.is_beyond_zero else words
+
+
+def pictures(experiment: Experiment, folder: Path) -> dict[str, str]:
+    """The names of an experiment's pictures, and what they show."""
+    name = experiment.name
+    curves = {f"{name}.curves.png": f"{experiment.title}: training loss"}
+    return {f"{name}.png": experiment.title} | (curves if (folder / f"{name}.curves.csv").exists() else {})
+
+
+def draw(folder: Path, name: str) -> None:
+    """Draws the pictures of an experiment beside its table."""
+    experiment, rows = read(folder, name)
+    along = [test for test in experiment.tests if test.x is not None]
+    if along:
+        plots.draw_against_x(experiment, rows, along, folder / f"{name}.png")
+    else:
+        plots.draw_arms(experiment, rows, experiment.tests[0], folder / f"{name}.png")
+    if epochs := read_rows(folder / f"{name}.curves.csv", Epoch):
+        plots.draw_curves(experiment, epochs, folder / f"{name}.curves.png")
+
+
+def published(folder: Path) -> list[str]:
+    """What others report, with their sources, and the command here that would give it."""
+    file = folder / f"{PUBLISHED}.csv"
+    heads, *rows = read_csv(file.read_text(encoding="utf-8"))
+    lines = ["| network | data | frames | views | top-1 % (theirs) | reported by | command here |", "|---" * 7 + "|"]
+    for line in rows:
+        row = dict(zip(heads, line, strict=True))
+        command = f"`{row['command']}`" if row["command"] else "none"
+        by = f"[{row['reported_by']}]({row['source']})"
+        shown = [row["network"], row["data"], row["frames"], row["protocol"], row["top1"], by, command]
+        lines.append(f"| {' | '.join(shown)} |")
+    return lines
+
+
+def brief(folder: Path, name: str) -> list[str]:
+    """README's table: the arms that the description names, their accuracies and cost."""
+    experiment, rows = read(folder, name)
+    lines = table(experiment, rows, times_of(folder, name), experiment.brief)
+    return [*lines, "", f"Made by `python tools/run_experiments.py docs/{folder.name}/{name}.toml`."]

@@ -1,0 +1,86 @@
+"""The pictures of experiments. Points are single seeds, bars the 95 % interval of their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ops.evaluation.drawing import save_picture
+from tools.experiments.plan import Experiment, Test
+from tools.experiments.statistics import mean
+from tools.experiments.table import Epoch, Row, values
+
+COLOURS = ("#3a64a8", "#b3621a", "#2f7a4d", "#8567b5", "#a33b4e", "#5c6b73", "#b08d1e", "#2f8f9d")
+DOTS = 100  # an inch
+
+
+def draw_arms(experiment: Experiment, rows: Sequence[Row], test: Test, file: Path) -> None:
+    """An arm a line: its seeds, their mean, its interval; a line through the baseline's mean."""
+    arms = [arm for arm in experiment.arms if values(rows, arm.name, test.name)]
+    figure, axes = _figure(7.0, 0.7 + 0.32 * len(arms))
+    for place, arm in enumerate(arms):
+        found = list(values(rows, arm.name, test.name).values())
+        middle = mean(found)
+        colour = COLOURS[1] if arm.name == experiment.baseline else COLOURS[0]
+        axes.errorbar(middle.value, place, xerr=middle.half, color=colour, capsize=3, marker="|", markersize=11)
+        axes.plot(found, [place] * len(found), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+        if arm.name == experiment.baseline:
+            axes.axvline(middle.value, color=colour, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(arms)), [arm.words for arm in arms])
+    axes.invert_yaxis()
+    axes.set_xlabel("top-1, %")
+    axes.grid(axis="x", alpha=0.3)
+    _save(figure, file)
+
+
+def draw_against_x(experiment: Experiment, rows: Sequence[Row], tests: Sequence[Test], file: Path) -> None:
+    """The mean top-1 of each arm over the tests' `x`, with intervals."""
+    along = [(test.x, test.name) for test in tests if test.x is not None]
+    figure, axes = _figure(6.5, 3.8)
+    for number, arm in enumerate(experiment.arms):
+        found = [(x, mean(list(v.values()))) for x, test in along if (v := values(rows, arm.name, test))]
+        if not found:
+            continue
+        x, means = [x for x, _ in found], [middle for _, middle in found]
+        halves = [middle.half or 0.0 for middle in means]
+        heights = [middle.value for middle in means]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.errorbar(x, heights, yerr=halves, label=arm.words, color=colour, capsize=3, marker="o", markersize=4)
+    axes.set_xlabel(experiment.x or "")
+    axes.set_ylabel("top-1, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    _save(figure, file)
+
+
+def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> None:
+    """The training loss of each arm, the mean of its seeds."""
+    figure, axes = _figure(6.5, 3.8)
+    for number, arm in enumerate(experiment.arms):
+        own = [epoch for epoch in epochs if epoch.arm == arm.name]
+        numbers = sorted({epoch.epoch for epoch in own})
+        heights = [mean([e.train_loss for e in own if e.epoch == epoch]).value for epoch in numbers]
+        style = "-" if number < len(COLOURS) else "--"
+        axes.plot(numbers, heights, style, label=arm.words, color=COLOURS[number % len(COLOURS)], linewidth=1.3)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("training loss")
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7, frameon=False)
+    _save(figure, file)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    with matplotlib.style.context("default"):  # whatever the user's own says
+        figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots()
+
+
+def _save(figure: Figure, file: Path) -> None:
+    save_picture(figure, file, DOTS)

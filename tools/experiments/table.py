@@ -1,0 +1,127 @@
+"""The numbers of an experiment: docs/experiments/NAME.csv, a row for each arm, seed and test, and the learning curves.
+
+A row holds the mark of the settings that it was made with (`Experiment.settings`): other settings, and it is made anew.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ops.data.textfile import read_text
+from ops.errors import InputError
+from ops.files import write_text
+from ops.tables import as_csv, read_csv
+from tools.experiments.plan import Arm, Experiment, Test
+
+MOST_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Time:
+    """The median of an arm's milliseconds a clip, in float32; half of the times lie between `low` and `high`."""
+
+    arm: str
+    ms: float
+    low: float
+    high: float
+    threads: int
+    device: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a test of a trained arm gave.
+
+    Accuracies in percent; changed: the percentage of predictions that differ from another test's; losses of the last
+    epoch; billions of multiply-accumulates a clip; millions of parameters; seconds of the training.
+    """
+
+    arm: str
+    seed: int
+    test: str
+    top1: float
+    top5: float
+    videos: int
+    changed: float | None
+    train_loss: float
+    val_loss: float
+    gmacs: float
+    mparams: float
+    seconds: float
+    commit: str
+    torch: str
+    precision: str
+    settings: str
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A point of a learning curve; of the validation nothing where there was none."""
+
+    arm: str
+    seed: int
+    epoch: int
+    train_loss: float
+    train_top1: float
+    val_loss: float | None
+    val_top1: float | None
+
+
+def read_rows(file: Path, kind: type[Any]) -> list[Any]:
+    """The rows of a table of this kind; none if there is no file. Raises InputError that names file and line."""
+    if not file.exists():
+        return []
+    names = [field.name for field in fields(kind)]
+    readers = [_READERS[str(field.type)] for field in fields(kind)]
+    try:
+        lines = read_csv(read_text(file, "table", MOST_BYTES))
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{file}: no table: {error}") from error
+    if lines[:1] != [names]:
+        raise InputError(f"{file}: line 1: expected {','.join(names)}")
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            rows.append(kind(*(read(cell) for read, cell in zip(readers, line, strict=True))))
+        except ValueError as error:
+            raise InputError(f"{file}: line {number}: {error}; expected {','.join(names)}") from error
+    return rows
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "float | None": lambda cell: float(cell) if cell else None,
+}
+
+
+def write_rows(file: Path, kind: type[Any], rows: Iterable[Any]) -> None:
+    """The table, whole or not at all."""
+    names = [field.name for field in fields(kind)]
+    lines = [["" if value is None else value for value in asdict(row).values()] for row in rows]
+    write_text(file, as_csv([names, *lines]))
+
+
+def row_of(rows: Sequence[Row], experiment: Experiment, arm: Arm, seed: int, test: Test) -> Row | None:
+    """The row of a test, if there is one of today's settings."""
+    wanted = arm.name, seed, test.name, experiment.settings(arm, test)
+    return next((row for row in rows if (row.arm, row.seed, row.test, row.settings) == wanted), None)
+
+
+def in_order(rows: Iterable[Row], experiment: Experiment) -> list[Row]:
+    """The rows that belong to the experiment, arm by arm, then by seed and test."""
+    arms = {arm.name: place for place, arm in enumerate(experiment.arms)}
+    tests = {test.name: place for place, test in enumerate(experiment.tests)}
+    kept = [row for row in rows if row.arm in arms and row.test in tests]
+    return sorted(kept, key=lambda row: (arms[row.arm], row.seed, tests[row.test]))
+
+
+def values(rows: Iterable[Row], arm: str, test: str, what: str = "top1") -> dict[int, float]:
+    """An arm's numbers in a test, by seed."""
+    return {row.seed: getattr(row, what) for row in rows if (row.arm, row.test) == (arm, test)}

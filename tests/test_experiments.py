@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from programs import REPOSITORY, shell
 
 import opts
 from ops.errors import InputError
+from ops.evaluation.ensemble import Predictions
+from ops.evaluation.results import write_scores
 from tools import marked_page, results_page, run_experiments
 from tools.experiments import page, running
 from tools.experiments.plan import read_experiment
@@ -40,7 +44,7 @@ flags = "{TINY}"
 
 [tests.plain]
 data = "small"
-flags = "-j 0"
+flags = "-j 0 --batch_size 8"
 
 [arms.tsm]
 words = "TSM"
@@ -75,7 +79,8 @@ def row(arm: str = "tsm", seed: int = 3, top1: float = 50.0, **others: Any) -> R
         "mparams": 11.2,
         "seconds": 60.0,
     }
-    return Row(arm, seed, "plain", top1, **{**numbers, "commit": "abc", "torch": "2.14", "precision": "off", **others})
+    about = {"commit": "abc", "torch": "2.14", "device": "cpu", "threads": 1, "precision": "off", "inputs": ""}
+    return Row(arm, seed, "plain", top1, **{**numbers, **about, **others})
 
 
 def settings(file: Path, arm: int) -> str:
@@ -110,8 +115,15 @@ def test_runs_come_seed_by_seed(described: Path) -> None:
         ('[train]\ndata = "small"', '[train]\ndata = "smal"', r"arms.tsm: no data smal \(did you mean small\?\)"),
         ('words = "TSN"', "words = 3", "arms.tsn.words: expected text"),
         ('["tools/make_demo', '["rm -r /", "tools/make_demo', r"data.small: rm -r /: expected a command of tools/"),
-        ('flags = "-j 0"', "", "tests.plain.flags: missing"),
+        ('flags = "-j 0 --batch_size 8"', "", "tests.plain.flags: missing"),
         ("[train]", "[train", "not TOML"),
+        ("[arms.tsn]", '[arms."../tsn"]', r"arms\.\.\./tsn: expected a name of letters"),
+        ("--no-shift", "--no-shift 'x", "arms.tsn.flags: --no-shift 'x: No closing quotation"),
+        (
+            'flags = "-j 0 --batch_size 8"',
+            'flags = "-j 0"\nchanged_from = "plain"',
+            "changed_from plain: expected another test on small",
+        ),
     ],
 )
 def test_a_faulty_description_is_refused_by_name(described: Path, old: str, new: str, words: str) -> None:
@@ -137,7 +149,7 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     rows = [row(settings="12"), row("=tsn", settings="34")]
     write_rows(tmp_path / "a.csv", Row, rows)
     assert read_rows(tmp_path / "a.csv", Row) == rows
-    curve = [Epoch("tsm", 0, 1, 2.5, 10.0, None, None), Epoch("tsm", 0, 2, 2.4, 11.0, 2.3, 12.5)]
+    curve = [Epoch("tsm", 0, 1, 2.5, 10.0, None, None, "a"), Epoch("tsm", 0, 2, 2.4, 11.0, 2.3, 12.5, "a")]
     write_rows(tmp_path / "b.csv", Epoch, curve)
     assert read_rows(tmp_path / "b.csv", Epoch) == curve
     with pytest.raises(InputError, match=r"b\.csv: line 1: expected arm,seed,test"):
@@ -149,7 +161,8 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_what_is_in_the_table_is_not_run_again_unless_its_settings_differ(described: Path) -> None:
     def missing() -> list[tuple[str, int]]:
-        return [(run.arm.name, run.seed) for run in missing_runs(described, read_experiment(described), [])]
+        files = {described: read_experiment(described)}
+        return [(run.arm.name, run.seed) for run in missing_runs(files, [])]
 
     assert len(missing()) == 3
     filled(described)
@@ -176,7 +189,9 @@ def test_a_mean_and_its_interval() -> None:
 def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     top = described.parents[2]
     filled(described)
-    write_rows(described.with_suffix(".curves.csv"), Epoch, [Epoch("tsm", 3, 1, 2.5, 10.0, None, None)])
+    experiment = read_experiment(described)
+    training = experiment.training(experiment.arms[0])
+    write_rows(described.with_suffix(".curves.csv"), Epoch, [Epoch("tsm", 3, 1, 2.5, 10.0, None, None, training)])
     (described.parent / "published.csv").write_text(
         "network,data,frames,protocol,top1,reported_by,source,command\nTSM,V1,8,one,45.6,TSM,https://a.b/c,bash x.sh\n"
     )
@@ -187,8 +202,8 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     results_page.main(["--top", str(top)])
     text = (top / "docs" / "results.md").read_text()
     assert text.startswith("Before\n<!-- small -->\n") and "old" not in text and "**Which is better?**" in text
-    assert "| TSM | 55.0 ± 63.5 |  | 1.500 | 0.1 | 11.2 |" in text
-    assert "| TSN | 40.0 | -10.0 | 1.500 | 0.1 | 11.2 |" in text
+    assert "| TSM | 2 | 55.0 ± 63.5 |  | 1.500 | 0.1 | 11.2 |" in text
+    assert "| TSN | 1 | 40.0 | -10.0 | 1.500 | 0.1 | 11.2 |" in text
     assert "| TSM | V1 | 8 | one | 45.6 | [TSM](https://a.b/c) | `bash x.sh` |" in text
     assert (
         (described.parent / "small.png").stat().st_size > 1000 < (described.parent / "small.curves.png").stat().st_size
@@ -197,7 +212,7 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     again = text
     results_page.main(["--top", str(top)])
     assert (top / "docs" / "results.md").read_text() == again
-    described.write_text(TEXT.replace("--lr", "--lr").replace(TINY, f"{TINY} --lr 0.5"))
+    described.write_text(TEXT.replace(TINY, f"{TINY} --lr 0.5"))
     with pytest.raises(InputError, match=r"small\.csv: nothing yet: python tools/run_experiments\.py"):
         results_page.main(["--top", str(top)])
 
@@ -216,31 +231,28 @@ def test_the_pages_of_the_project_are_what_its_tables_make() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Programs that leave what the real ones leave, at once; what they were told. `fail`: of which the names end so."""
-    told: dict[str, Any] = {"commands": [], "fail": ""}
+    told: dict[str, Any] = {"commands": [], "fail": "", "error": FailedError("status 1")}
 
     def execute(self: Runner, command: list[str], said: Path, slot: str | None) -> None:
         told["commands"].append(command)
         flags = dict(itertools.pairwise(command))
         if command[0] == "main.py":
             if told["fail"] and told["fail"] in " ".join(command):
-                raise FailedError("status 1")
+                raise told["error"]
             log = Path(flags["--root_log"]) / "run"
             log.mkdir(parents=True)
-            (Path(flags["--root_model"]) / "run").mkdir(parents=True)
-            (log / "log.csv").write_text("epoch,train_loss,train_top1,val_loss,val_top1\n1,2.5,10,2.4,11\n")
-            network = {
-                "modality": "RGB",
-                "arch": "resnet18",
-                "num_segments": 2,
-                "shift": "--shift" in command,
-                "fex": "off",
-            }
+            (log / "log.csv").write_text("epoch,train_loss,train_top1,val_loss,val_top1\n1,2.5,10,,\n")
+            network = {"modality": "RGB", "arch": "resnet18", "num_segments": 2, "fex": "off"}
             (log / "options.json").write_text(json.dumps({**network, "input_size": 32, "precision": "off"}))
-            (log / "environment.json").write_text('{"torch": "2.14"}')
+            (log / "environment.json").write_text('{"torch": "2.14", "gpus": [], "threads": 1}')
         elif command[0] == "test_models.py":
-            Path(flags["--result_json"]).write_text(
-                json.dumps({"top1": 50.0 + len(told["commands"]), "top5": 90.0, "videos": 12})
-            )
+            assert Path(flags["--weights"]).parents[2].is_dir()
+            result = {"top1": 50.0 + len(told["commands"]), "top5": 90.0, "videos": 4}
+            Path(flags["--result_json"]).write_text(json.dumps(result))
+            right = 1 if flags["--batch_size"] == "1" else 0  # of one video in four
+            scores = torch.eye(2)[[0, 1, 0, right]]
+            predictions = Predictions("a test", list("abcd"), torch.zeros(4, dtype=torch.int64), scores)
+            write_scores(Path(flags["--save_scores"]), predictions, ["x", "y"])
         else:
             folder = Path(flags["--root_dataset"]) / "demo"
             folder.mkdir()
@@ -272,6 +284,81 @@ def test_runs_fill_the_tables_and_failures_are_told(
     assert not list((tmp_path / "work").glob("*/checkpoint"))
 
 
+def test_a_fault_of_one_run_takes_nothing_of_the_others(
+    described: Path, tmp_path: Path, quick: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick["fail"], quick["error"] = "--seed 3", OSError("no space")
+    assert run_experiments.main([str(described), "--work", str(tmp_path / "work"), "--jobs", "1"]) == 1
+    assert "tsm, seed 3: FAILED: no space" in capsys.readouterr().out
+    assert [(r.arm, r.seed, r.val_loss) for r in read_rows(described.with_suffix(".csv"), Row)] == [("tsm", 4, None)]
+
+
+def test_predictions_that_differ_between_two_tests_are_counted(
+    described: Path, tmp_path: Path, quick: dict[str, Any]
+) -> None:
+    more = '\n[tests.alone]\ndata = "small"\nflags = "-j 0 --batch_size 1"\nchanged_from = "plain"\n'
+    described.write_text(TEXT + more)
+    assert run_experiments.main([str(described), "--work", str(tmp_path / "work"), "--only", "tsn"]) == 0
+    rows = read_rows(described.with_suffix(".csv"), Row)
+    assert [(row.test, row.changed) for row in rows] == [("plain", None), ("alone", 25.0)]
+
+
+def test_two_experiments_share_what_they_both_train(described: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
+    other = described.with_name("other.toml")
+    other.write_text(TEXT)
+    argv = [str(described), str(other), "--work", str(tmp_path / "work"), "--jobs", "2", "--only", "tsn"]
+    assert run_experiments.main(argv) == 0
+    assert [command[0] for command in quick["commands"]].count("main.py") == 1
+    assert len(read_rows(described.with_suffix(".csv"), Row)) == len(read_rows(other.with_suffix(".csv"), Row)) == 1
+    assert [path.name for path in (tmp_path / "work").glob("ts*")] == []
+
+
+def test_other_files_from_elsewhere_make_other_numbers(
+    described: Path, tmp_path: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described.write_text(TEXT.replace("--fex off", "--fex off --pretrain $MY_WEIGHTS"))
+    given = tmp_path / "weights.pth"
+    argv = [str(described), "--work", str(tmp_path / "work"), "--only", "tsm"]
+    marks = []
+    for content in ("one", "two"):
+        given.write_text(content)
+        monkeypatch.setenv("MY_WEIGHTS", str(given))
+        quick["commands"].clear()
+        assert run_experiments.main(argv) == 0
+        assert [command[0] for command in quick["commands"]].count("main.py") == 2
+        marks.append({row.inputs for row in read_rows(described.with_suffix(".csv"), Row)})
+    assert len(marks[0]) == len(marks[1]) == 1 and marks[0] != marks[1] and {""} not in marks
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FailedError, match=r"\$NO_SUCH_FILE: not set in the environment"):
+        Runner(tmp_path, [None], 1)._execute(["main.py", "--pretrain", "$NO_SUCH_FILE"], tmp_path / "said.txt", None)
+
+
+def test_what_other_code_has_begun_is_begun_anew(
+    described: Path, tmp_path: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = [str(described), "--work", str(tmp_path / "work"), "--only", "tsn"]
+    monkeypatch.setattr(running, "commit_of_code", lambda: "older")
+    quick["fail"] = "--no-shift"
+    assert run_experiments.main(argv) == 1
+    (place,) = (tmp_path / "work").glob("tsn_*")
+    (place / "half").touch()
+    quick["fail"] = ""
+    monkeypatch.setattr(running, "commit_of_code", lambda: "newer")
+    assert run_experiments.main([*argv, "--keep_weights"]) == 0
+    assert not (place / "half").exists()
+    assert [row.commit for row in read_rows(described.with_suffix(".csv"), Row)] == ["newer"]
+
+
+def test_commands_are_shown(described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_experiments.main([str(described), "--work", str(tmp_path / "a folder"), "--dry_run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    programs = [shlex.split(line)[1] for line in lines]
+    assert programs == ["tools/make_demo_dataset.py", *["main.py", "test_models.py"] * 3]
+    assert "a folder/data" in shlex.split(lines[0])[-1]
+
+
 def test_a_number_is_verified(
     described: Path, tmp_path: Path, quick: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,7 +374,7 @@ def test_a_number_is_verified(
 def test_unknown_arms_and_flags_that_do_not_go_together(described: Path) -> None:
     with pytest.raises(InputError, match=r"--only tsx: no arm of small \(did you mean ts[mn]\?\)"):
         run_experiments.main([str(described), "--only", "tsx"])
-    with pytest.raises(InputError, match=r"--jobs 0: at least 1; --verify: names its arms itself"):
+    with pytest.raises(InputError, match=r"--jobs 0: at least 1; --only --verify: one of them"):
         run_experiments.main([str(described), "--jobs", "0", "--only", "tsm", "--verify", "tsm"])
 
 
@@ -298,11 +385,11 @@ def test_the_programs_take_the_flags_of_the_projects_experiments(file: Path, tmp
     experiment = read_experiment(file)
     runner = Runner(tmp_path, [None], 1)
     for arm in experiment.arms:
-        own = runner._root(arm.data) / arm.data.dataset
+        own = runner.root(arm.data) / arm.data.dataset
         own.mkdir(parents=True, exist_ok=True)
-        (own / "dataset.toml").write_text('mirror = "none"\n')  # which a task of ours is known by
+        (own / "dataset.toml").write_text('mirror = "none"\n')  # by which a data set of one's own is known
     for arm, seed in experiment.runs():
-        train, tests = runner._commands(Run(experiment, file, arm, seed), tmp_path)
+        train, tests = runner.commands(Run(experiment, file, arm, seed), tmp_path)
         assert train[0] == "main.py" and opts.training_options(train[1:]).seed == seed
         for test in tests:
             assert test[0] == "test_models.py" and opts.testing_options(test[1:]).save_scores
@@ -310,19 +397,22 @@ def test_the_programs_take_the_flags_of_the_projects_experiments(file: Path, tmp
 
 @pytest.mark.slow
 def test_real_programs_stopped_and_gone_on_with(described: Path, tmp_path: Path) -> None:
-    """SIGTERM in the first training; the second start ends the work. One number is then given again."""
+    """SIGTERM in the second epoch; the next start goes on from it. One number is then given again."""
     command = [sys.executable, "tools/run_experiments.py", str(described), "--work", str(tmp_path / "work")]
-    described.write_text(TEXT.replace("seeds = [3, 4]", "seeds = [3]").replace("--jobs 1", "--jobs 1 --seed 1"))
+    described.write_text(TEXT.replace("seeds = [3, 4]", "seeds = [3]").replace("--epochs 1", "--epochs 20"))
     started = subprocess.Popen([*command, "--only", "tsm"], cwd=REPOSITORY, stdout=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "work").glob("tsm_*/main.txt")):
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "work").glob("tsm_*/checkpoint/run/ckpt.pth")):
         assert time.monotonic() < deadline and started.poll() is None
         time.sleep(0.05)
     started.send_signal(signal.SIGTERM)
     assert started.wait(60) == 130
-    done = shell(*command, "--only", "tsm")
+    done = shell(*command, "--only", "tsm", "--keep_weights")
     assert done.returncode == 0 and "1/1 small: tsm, seed 3: plain " in done.stdout, done.stdout + done.stderr
+    (said,) = (tmp_path / "work").glob("tsm_*/main.txt")
+    assert "--resume auto: from " in said.read_text() and "going on " in said.read_text()
     (found,) = read_rows(described.with_suffix(".csv"), Row)
     assert 0.03 < found.gmacs < 0.2 and 11 < found.mparams < 12 and found.videos == 12
+    assert len(read_rows(described.with_suffix(".curves.csv"), Epoch)) == 20
     again = shell(*command, "--verify", "tsm")
     assert again.returncode == 0 and again.stdout.rstrip().endswith(": same"), again.stdout + again.stderr

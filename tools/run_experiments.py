@@ -42,12 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if faults:
         raise InputError("; ".join(faults))
-    slots = args.gpus or [None] * args.jobs
-    runner = Runner(args.work.resolve(), slots, args.threads, args.dry_run, args.keep_weights)
     files = dict(zip(args.experiments, experiments, strict=True))
     if args.time:
         for file, experiment in files.items():
             write_rows(file.with_suffix(".ms.csv"), Time, timing.timed(experiment, args.threads))
+        return 0
+    runner = Runner(args.work.resolve(), args.gpus or [None] * args.jobs, args.threads, args.keep_weights)
+    if args.dry_run:
+        runner.show(files, args.only)
         return 0
     return runner.verify(files, args.verify) if args.verify else runner.run(files, args.only)
 
@@ -79,7 +81,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dry_run", action="store_true", help="print the commands of what is missing")
     args = parser.parse_args(argv)
     faults = [f"--{name} {getattr(args, name)}: at least 1" for name in ("jobs", "threads") if getattr(args, name) < 1]
-    faults += ["--verify: names its arms itself; leave --only out"] if args.verify and args.only else []
+    asked = [f"--{name}" for name in ("only", "verify", "time", "dry_run") if getattr(args, name)]
+    faults += [f"{' '.join(asked)}: one of them"] if len(asked) > 1 and asked != ["--only", "--dry_run"] else []
     if faults:
         raise InputError("; ".join(faults))
     return args

@@ -35,9 +35,11 @@ def read(folder: Path, name: str) -> tuple[Experiment, list[Row]]:
     return experiment, rows
 
 
-def times_of(folder: Path, name: str) -> dict[str, Time]:
+def times_of(folder: Path, experiment: Experiment) -> dict[str, Time]:
     """What a clip takes each arm, where it has been timed."""
-    return {row.arm: row for row in read_rows(folder / f"{name}.ms.csv", Time)}
+    settings = {arm.name: experiment.training(arm) for arm in experiment.arms}
+    rows = read_rows(folder / f"{experiment.name}.ms.csv", Time)
+    return {row.arm: row for row in rows if row.settings == settings.get(row.arm)}
 
 
 def part(folder: Path, name: str) -> list[str]:
@@ -46,20 +48,28 @@ def part(folder: Path, name: str) -> list[str]:
         return published(folder)
     experiment, rows = read(folder, name)
     shown = [f"![{title}]({folder.name}/{file})" for file, title in pictures(experiment, folder).items()]
-    return [*setup(experiment, rows, folder.name), "", *table(experiment, rows, times_of(folder, name)), "", *shown]
+    return [
+        *setup(experiment, rows, folder.name),
+        "",
+        *table(experiment, rows, times_of(folder, experiment)),
+        "",
+        *shown,
+    ]
 
 
 def setup(experiment: Experiment, rows: Sequence[Row], folder: str) -> list[str]:
     """How the numbers were made."""
-    made = sorted({make for arm in experiment.arms for make in arm.data.make})
-    seeds, precisions, versions = (
-        ", ".join(map(str, sorted({getattr(row, what) for row in rows}))) for what in ("seed", "precision", "torch")
+    used = [arm.data for arm in experiment.arms] + [test.data for test in experiment.tests]
+    made = list(dict.fromkeys(make for data in used for make in data.make))
+    seeds, precisions, versions, devices = (
+        ", ".join(map(str, sorted({getattr(row, what) for row in rows})))
+        for what in ("seed", "precision", "torch", "device")
     )
     said = [
         f"**{experiment.question}**",
         "",
         f"`{experiment.train}`; {precisions}; seeds {seeds}; data: {'; '.join(f'`{make}`' for make in made)}; "
-        f"{rows[0].videos} videos in a test; torch {versions}. "
+        f"{rows[0].videos} videos in a test; torch {versions}, {devices}. "
         f"`python tools/run_experiments.py docs/{folder}/{experiment.name}.toml`; all numbers: "
         f"[{experiment.name}.csv]({folder}/{experiment.name}.csv).",
     ]
@@ -73,8 +83,9 @@ def table(
     """A line for each arm: its accuracy in each test, the difference to the baseline's, loss and cost."""
     tests = experiment.tests
     base = next((arm.words for arm in experiment.arms if arm.name == experiment.baseline), None)
-    heads = ["network", *(f"{test.name}: top-1 %" if len(tests) > 1 else "top-1 %" for test in tests)]
-    heads += [f"less {base}, paired"] if base else []
+    heads = ["network", "seeds", *(f"{test.name}: top-1 %" if len(tests) > 1 else "top-1 %" for test in tests)]
+    at = f" ({tests[0].name})" if len(tests) > 1 else ""
+    heads += [f"less {base}, paired{at}"] if base else []
     heads += ["training loss", "GMACs", "M parameters", *(["ms a clip"] if times else [])]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm in experiment.arms:
@@ -89,7 +100,7 @@ def table(
 def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[Row]) -> list[str]:
     """An arm's line, but for its time."""
     first = experiment.tests[0].name
-    found = [arm.words]
+    found = [arm.words.replace("|", "\\|"), str(len({row.seed for row in own}))]
     for test in experiment.tests:
         accuracy = values(own, arm.name, test.name)
         changed = values(own, arm.name, test.name, "changed") if test.changed_from else {}
@@ -124,7 +135,9 @@ def draw(folder: Path, name: str) -> None:
         plots.draw_against_x(experiment, rows, along, folder / f"{name}.png")
     else:
         plots.draw_arms(experiment, rows, experiment.tests[0], folder / f"{name}.png")
-    if epochs := read_rows(folder / f"{name}.curves.csv", Epoch):
+    settings = {arm.name: experiment.training(arm) for arm in experiment.arms}
+    every = read_rows(folder / f"{name}.curves.csv", Epoch)
+    if epochs := [epoch for epoch in every if epoch.settings == settings.get(epoch.arm)]:
         plots.draw_curves(experiment, epochs, folder / f"{name}.curves.png")
 
 
@@ -145,5 +158,5 @@ def published(folder: Path) -> list[str]:
 def brief(folder: Path, name: str) -> list[str]:
     """README's table: the arms that the description names, their accuracies and cost."""
     experiment, rows = read(folder, name)
-    lines = table(experiment, rows, times_of(folder, name), experiment.brief)
+    lines = table(experiment, rows, times_of(folder, experiment), experiment.brief)
     return [*lines, "", f"Made by `python tools/run_experiments.py docs/{folder.name}/{name}.toml`."]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +18,11 @@ from typing import Any
 from ops.data.catalog import tomllib
 from ops.data.textfile import read_text
 from ops.errors import InputError, did_you_mean
+from ops.files import sha256_of
 
 MOST_BYTES = 2**20  # of a description, which people write
-NAME = r"[A-Za-z0-9_.+-]+"
+NAME = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # it becomes a file's
+VARIABLE = re.compile(r"\$(\w+)", re.ASCII)
 KEYS: Mapping[str, type | tuple[type, ...]] = {
     "title": str,
     "question": str,
@@ -98,12 +102,24 @@ class Experiment:
 
     def settings(self, arm: Arm, test: Test) -> str:
         """The same of a number."""
-        return digest((self.training(arm), test.data.make, test.data.dataset, test.flags))
+        return digest((self.training(arm), test.data.make, test.data.dataset, test.flags, test.changed_from))
 
 
 def digest(content: object) -> str:
     """Eight digits that stand for it."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+
+
+def inputs_of(lines: Sequence[str]) -> str:
+    """A mark of the files that variables of the environment name in these lines, or of a folder's; empty without such.
+
+    A variable that is not set has none: its users learn that when they run.
+    """
+    names = sorted({name for line in lines for name in VARIABLE.findall(line)})
+    places = [Path(os.environ[name]) for name in names if name in os.environ]
+    files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    marks = [(file.name, sha256_of(file)) for file in files if file.is_file()]
+    return digest(marks) if marks else ""
 
 
 def read_experiment(file: Path) -> Experiment:
@@ -132,9 +148,7 @@ def read_experiment(file: Path) -> Experiment:
     for key, names in named.items():
         others = [name for name in names if name not in said["arms"]]
         reading.faults += [f"{key} {name}: no arm{did_you_mean(name, said['arms'])}" for name in others]
-    for test in tests:
-        if test.changed_from is not None and test.changed_from not in said["tests"]:
-            reading.faults.append(f"tests.{test.name}.changed_from: no test {test.changed_from}")
+    reading.compared(tests)
     if reading.faults:
         raise InputError(f"{file}: {'; '.join(reading.faults)}")
     title, question = said["title"].strip(), said["question"].strip()
@@ -147,6 +161,16 @@ class _Reading:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.faults: list[str] = []
+
+    def compared(self, tests: Sequence[Test]) -> None:
+        """Predictions are compared with those of another test of the same videos."""
+        data = {test.name: test.data for test in tests}
+        for test in tests:
+            before = test.changed_from
+            if before is not None and (before == test.name or data.get(before) != test.data):
+                self.faults.append(
+                    f"tests.{test.name}.changed_from {before}: expected another test on {test.data.name}"
+                )
 
     def data(self, name: str, entry: Any) -> Data:
         entry = self.table(f"data.{name}", entry, {"make": list}, {"dataset": str})
@@ -186,6 +210,8 @@ class _Reading:
     ) -> dict[str, Any]:
         """The entry with every required key; a fault for each that is missing, unknown or of another type."""
         known = {**required, **(optional or {})}
+        if (name := where.rpartition(".")[2]) and not NAME.fullmatch(name):
+            self.faults.append(f"{where}: expected a name of letters, digits and _")
         if not isinstance(entry, dict):
             self.faults.append(f"{where}: expected a table with {', '.join(known)}")
             entry = {}
@@ -194,8 +220,20 @@ class _Reading:
         for key, kind in known.items():
             if key in entry and not isinstance(entry[key], kind):
                 self.faults.append(f"{where}.{key}: expected {_in_words(kind)}")
+        for key in ("flags", "make"):
+            lines = entry[key] if isinstance(entry.get(key), list) else [entry.get(key, "")]
+            self.faults += [f"{where}.{key}: {fault}" for line in lines if (fault := _unreadable(line))]
         empty = {key: [] if kind is list else "" for key, kind in required.items()}
         return {**empty, **{key: value for key, value in entry.items() if isinstance(value, known.get(key, object))}}
+
+
+def _unreadable(line: object) -> str:
+    """What is wrong with a line of flags, as a quotation mark that is not closed; nothing where it is right."""
+    try:
+        words_of(str(line))
+    except ValueError as error:
+        return f"{line}: {error}"
+    return ""
 
 
 def _in_words(kind: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from tools.experiments.statistics import mean
 from tools.experiments.table import Epoch, Row, values
 
 COLOURS = ("#3a64a8", "#b3621a", "#2f7a4d", "#8567b5", "#a33b4e", "#5c6b73", "#b08d1e", "#2f8f9d")
+STYLES = ("-", "--", ":")
 DOTS = 100  # an inch
 
 
@@ -40,7 +40,7 @@ def draw_arms(experiment: Experiment, rows: Sequence[Row], test: Test, file: Pat
 
 def draw_against_x(experiment: Experiment, rows: Sequence[Row], tests: Sequence[Test], file: Path) -> None:
     """The mean top-1 of each arm over the tests' `x`, with intervals."""
-    along = [(test.x, test.name) for test in tests if test.x is not None]
+    along = sorted((test.x, test.name) for test in tests if test.x is not None)
     figure, axes = _figure(6.5, 3.8)
     for number, arm in enumerate(experiment.arms):
         found = [(x, mean(list(v.values()))) for x, test in along if (v := values(rows, arm.name, test))]
@@ -65,7 +65,7 @@ def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> 
         own = [epoch for epoch in epochs if epoch.arm == arm.name]
         numbers = sorted({epoch.epoch for epoch in own})
         heights = [mean([e.train_loss for e in own if e.epoch == epoch]).value for epoch in numbers]
-        style = "-" if number < len(COLOURS) else "--"
+        style = STYLES[number // len(COLOURS) % len(STYLES)]
         axes.plot(numbers, heights, style, label=arm.words, color=COLOURS[number % len(COLOURS)], linewidth=1.3)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss")
@@ -76,10 +76,9 @@ def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> 
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    with matplotlib.style.context("default"):  # whatever the user's own says
-        figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
-        FigureCanvasAgg(figure)
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import queue
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,11 +14,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ops.errors import InputError
 from ops.evaluation.ensemble import named_scores
@@ -26,17 +29,18 @@ from ops.locks import claimed
 from ops.model.tsn import options_from_flags
 from ops.running.checkpoint import LATEST
 from ops.running.runlog import ENVIRONMENT, OPTIONS, TABLE
+from ops.running.signals import ENDING
 from tools.complexity import complexity, on_meta
-from tools.experiments.plan import Arm, Data, Experiment, Test, words_of
-from tools.experiments.table import Epoch, Row, in_order, read_rows, row_of, write_rows
+from tools.experiments.plan import Arm, Data, Experiment, inputs_of, words_of
+from tools.experiments.table import Epoch, Row, read_rows, row_of, write_merged
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TAIL = 8  # lines of a failed program's log that are shown
-MADE, TRAINED = "made", "trained.json"  # stand where a data set, a training is complete
+MADE, TRAINING = "made", "training.json"  # a data set is complete; how far a training is, and of which code
 
 
 class FailedError(Exception):
-    """A program of a run has ended with another status than 0; its log's last lines."""
+    """A run can't be done: a program of it has ended with another status than 0, or what it needs is not there."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,16 @@ class Run:
     def __str__(self) -> str:
         return f"{self.experiment.name}: {self.arm.name}, seed {self.seed}"
 
+    @property
+    def data(self) -> list[Data]:
+        """All data sets that it needs."""
+        return list(dict.fromkeys([self.arm.data, *(test.data for test in self.experiment.tests)]))
+
+    @property
+    def inputs(self) -> str:
+        """A mark of the files that it takes from elsewhere; empty where there are none."""
+        return inputs_of([self.experiment.train, self.arm.flags, *(line for data in self.data for line in data.make)])
+
 
 @dataclass
 class Runner:
@@ -59,11 +73,10 @@ class Runner:
     work: Path
     slots: Sequence[str | None]
     threads: int
-    dry_run: bool = False
     keep_weights: bool = False
     running: set[subprocess.Popen[bytes]] = field(default_factory=set)
     is_stopping: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a signal may come to who holds it
     writing: dict[Path, threading.Lock] = field(default_factory=dict)
 
     # ---- What is asked for
@@ -71,86 +84,86 @@ class Runner:
     def run(self, files: Mapping[Path, Experiment], only: Sequence[str]) -> int:
         """All runs that the tables lack; the exit status, 1 if one failed."""
         with self._alone(files):
-            missing = [run for file, experiment in files.items() for run in missing_runs(file, experiment, only)]
+            missing = missing_runs(files, only)
             print(f"{len(missing)} runs to do, {len(self.slots)} at a time", flush=True)
-            failed = self._all(missing, self.work, keep=True)
-        return self._said(failed)
+            waiting = Counter(self._place(run, self.work) for run in missing)
+
+            def keep(run: Run, rows: Sequence[Row], curve: Sequence[Epoch]) -> None:
+                with self._lock_of(run.table):
+                    write_merged(run.table, Row, rows, run.experiment)
+                    write_merged(run.table.with_suffix(".curves.csv"), Epoch, curve, run.experiment)
+                place = self._place(run, self.work)
+                waiting[place] -= 1
+                if not waiting[place] and not self.keep_weights:
+                    shutil.rmtree(place)
+
+            return _status(self._all(missing, self.work, keep))
+
+    def show(self, files: Mapping[Path, Experiment], only: Sequence[str]) -> None:
+        """Prints the commands of the runs that the tables lack."""
+        shown: set[str] = set()
+        for run in missing_runs(files, only):
+            train, tests = self.commands(run, self._place(run, self.work))
+            made = [command for data in run.data for command in self._making(data)]
+            for command in [*made, train, *tests]:
+                line = shlex.join(["python", *command])
+                if line not in shown:
+                    print(line)
+                shown.add(line)
 
     def verify(self, files: Mapping[Path, Experiment], arms: Sequence[str]) -> int:
         """Trains the arms' first seed anew; 1 if a number differs from the table's, or a run failed."""
-        runs = []
-        for file, experiment in files.items():
-            for arm in experiment.arms:
-                if arm.name in arms:
-                    runs.append(Run(experiment, file.with_suffix(".csv"), arm, arm.seeds[0]))
-        known = {run: read_rows(run.table, Row) for run in runs}
-        if lacking := [str(run) for run in runs for test in run.experiment.tests if not _known(known[run], run, test)]:
-            raise InputError(f"not in the table yet, nothing to compare with: {', '.join(dict.fromkeys(lacking))}")
-        self.work.mkdir(parents=True, exist_ok=True)
+        runs = [
+            Run(experiment, file.with_suffix(".csv"), arm, arm.seeds[0])
+            for file, experiment in files.items()
+            for arm in experiment.arms
+            if arm.name in arms
+        ]
+        known = {run: known_rows(run) for run in runs}
+        if lacking := [str(run) for run in runs if None in known[run]]:
+            raise InputError(f"not in the table yet, nothing to compare with: {', '.join(lacking)}")
+        found: dict[Run, Sequence[Row]] = {}
         with self._alone({}), tempfile.TemporaryDirectory(prefix="verify.", dir=self.work) as folder:
-            found: dict[Run, list[Row]] = {}
-            failed = self._all(runs, Path(folder), keep=False, found=found)
+            failed = self._all(runs, Path(folder), lambda run, rows, _: found.update({run: rows}))
         differing = 0
         for run, rows in found.items():
-            for row, test in zip(rows, run.experiment.tests, strict=True):
-                before = _known(known[run], run, test)
+            for row, before in zip(rows, known[run], strict=True):
                 assert before is not None
                 same = (row.top1, row.top5, row.train_loss) == (before.top1, before.top5, before.train_loss)
                 differing += not same
-                verdict = "same" if same else "DIFFERS"
-                print(f"{run}, {test.name}: {row.top1:.2f} %, in the table {before.top1:.2f} %: {verdict}")
-        return 1 if self._said(failed) or differing else 0
+                verdict = "same" if same else f"DIFFERS (there: {before.device}, {before.threads} threads)"
+                print(f"{run}, {row.test}: {row.top1:.2f} %, in the table {before.top1:.2f} %: {verdict}")
+        return 1 if _status(failed) or differing else 0
 
     # ---- Side by side
 
     def _all(
-        self, runs: Sequence[Run], folder: Path, keep: bool, found: dict[Run, list[Row]] | None = None
+        self, runs: Sequence[Run], folder: Path, keep: Callable[[Run, Sequence[Row], Sequence[Epoch]], object]
     ) -> dict[Run, str]:
-        """Does the runs; returns those that failed and why. `keep`: the numbers go to the tables."""
+        """Does the runs and keeps what each gave, before it counts as done; returns those that failed, and why."""
         free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         for slot in self.slots:
             free.put(slot)
-        failed: dict[Run, str] = {}
 
-        def one(run: Run) -> tuple[list[Row], list[Epoch]]:
-            if self.is_stopping:
-                raise FailedError("not begun")
+        def one(run: Run) -> str:
             slot = free.get()
             try:
-                return self._one(run, folder, slot)
+                rows, curve = self._one(run, folder, slot)
             finally:
                 free.put(slot)
+            keep(run, rows, curve)
+            return f"{', '.join(f'{row.test} {row.top1:.2f} %' for row in rows)}; {rows[0].seconds:.0f} s"
 
+        failed: dict[Run, str] = {}
         with self._stopped_together(), ThreadPoolExecutor(len(self.slots)) as pool:
             tasks = {pool.submit(one, run): run for run in runs}
             for number, task in enumerate(as_completed(tasks), 1):
-                run = tasks[task]
                 try:
-                    rows, curve = task.result()
-                except FailedError as error:
-                    failed[run] = str(error)
-                    print(f"{number}/{len(runs)} {run}: FAILED: {error}", flush=True)
-                    continue
-                if not rows:  # of a dry run
-                    continue
-                if keep:
-                    self._keep(run, rows, curve)
-                if found is not None:
-                    found[run] = rows
-                tops = ", ".join(f"{row.test} {row.top1:.2f} %" for row in rows)
-                print(f"{number}/{len(runs)} {run}: {tops}; {rows[0].seconds:.0f} s", flush=True)
+                    said = task.result()
+                except Exception as error:  # of one run; the others are as good as before
+                    failed[tasks[task]] = said = f"FAILED: {error or type(error).__name__}"
+                print(f"{number}/{len(runs)} {tasks[task]}: {said}", flush=True)
         return failed
-
-    def _keep(self, run: Run, rows: Sequence[Row], curve: Sequence[Epoch]) -> None:
-        """Puts a run's numbers into its tables, in place of older ones."""
-        made = {(row.arm, row.seed, row.test) for row in rows}
-        others = [row for row in read_rows(run.table, Row) if (row.arm, row.seed, row.test) not in made]
-        write_rows(run.table, Row, in_order([*others, *rows], run.experiment))
-        curves = run.table.with_suffix(".curves.csv")
-        kept = [e for e in read_rows(curves, Epoch) if (e.arm, e.seed) != (run.arm.name, run.seed)]
-        order = {arm.name: place for place, arm in enumerate(run.experiment.arms)}
-        points = [epoch for epoch in [*kept, *curve] if epoch.arm in order]
-        write_rows(curves, Epoch, sorted(points, key=lambda e: (order[e.arm], e.seed, e.epoch)))
 
     @contextmanager
     def _alone(self, files: Mapping[Path, Experiment]) -> Iterator[None]:
@@ -164,16 +177,18 @@ class Runner:
 
     @contextmanager
     def _stopped_together(self) -> Iterator[None]:
-        """Within the block SIGTERM and Ctrl-C reach every program that runs, which saves; no further one starts."""
+        """Within the block a signal that ends this program ends all that run, which save; no further one starts."""
 
         def stop(number: int, _: object) -> None:
-            self.is_stopping = True
             with self.lock:
+                self.is_stopping = True
                 for program in self.running:
                     program.send_signal(signal.SIGTERM)
             raise KeyboardInterrupt
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        hang_up = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # a terminal that is closed
+        heard = [number for number in (*ENDING, *hang_up) if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, stop) for number in heard}
         try:
             yield
         finally:
@@ -184,31 +199,38 @@ class Runner:
 
     def _one(self, run: Run, folder: Path, slot: str | None) -> tuple[list[Row], list[Epoch]]:
         """Trains and tests; the numbers, in the order of the tests."""
-        place = folder / f"{run.arm.name}_{run.experiment.training(run.arm)}_s{run.seed}"
-        train, tests = self._commands(run, place)
-        if self.dry_run:
-            print(*(" ".join(command) for command in [train, *tests]), sep="\n", flush=True)
-            return [], []
-        for data in dict.fromkeys([run.arm.data, *(test.data for test in run.experiment.tests)]):
+        for data in run.data:
             self._make(data)
+        place = self._place(run, folder)
+        train, tests = self.commands(run, place)
         with self._lock_of(place):  # another experiment may want the same weights
-            trained = place / TRAINED
-            if not trained.exists():
-                place.mkdir(parents=True, exist_ok=True)
-                commit, began = commit_of_code(), time.monotonic()
-                self._execute(train, place / "main.txt", slot)
-                write_text(
-                    trained, json.dumps({"seconds": round(time.monotonic() - began, 1), "commit": commit}) + "\n"
-                )
+            self._train(train, place, slot)
             for test, command in zip(run.experiment.tests, tests, strict=True):
-                self._execute(command, place / f"{test.name}.txt", slot)
-            rows, curve = rows_of(run, place, self._classes(run.arm.data)), curve_of(run, place)
-            if not self.keep_weights:
-                shutil.rmtree(place)
-        return rows, curve
+                self._execute(command, place / f"test.{test.name}.txt", slot)
+            return rows_of(run, place, self._classes(run.arm.data)), curve_of(run, place)
 
-    def _commands(self, run: Run, place: Path) -> tuple[list[str], list[list[str]]]:
-        """The training and the tests, in full."""
+    def _train(self, command: Sequence[str], place: Path, slot: str | None) -> None:
+        """Unless it is done. What was begun by other code is begun anew."""
+        about = place / TRAINING
+        state = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+        if state.get("complete"):
+            return
+        commit = commit_of_code()
+        if state.get("commit") != commit:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            state = {"commit": commit, "seconds": 0.0, "complete": False}
+        write_text(about, json.dumps(state) + "\n")
+        began = time.monotonic()
+        try:
+            self._execute(command, place / "main.txt", slot)
+            state["complete"] = True
+        finally:
+            state["seconds"] = round(state["seconds"] + time.monotonic() - began, 1)
+            write_text(about, json.dumps(state) + "\n")
+
+    def commands(self, run: Run, place: Path) -> tuple[list[str], list[list[str]]]:
+        """The training and the tests, in full, with what they leave in `place`."""
         train = self._program("main.py", run.arm.data, [*words_of(run.experiment.train), *words_of(run.arm.flags)])
         train.insert(2, "RGB")
         train += ["--seed", str(run.seed), "--resume", "auto", "--store_name", "run"]
@@ -216,58 +238,68 @@ class Runner:
         weights = str(place / "checkpoint" / "run" / LATEST)
         tests = []
         for test in run.experiment.tests:
-            result, scores = (str(place / f"{test.name}.{ending}") for ending in ("json", "npz"))
+            result, scores = (str(place / f"test.{test.name}.{ending}") for ending in ("json", "npz"))
             left = ["--weights", weights, "--result_json", result, "--save_scores", scores]
             tests.append(self._program("test_models.py", test.data, [*words_of(test.flags), *left]))
         return train, tests
 
     def _program(self, script: str, data: Data, flags: Sequence[str]) -> list[str]:
-        return [script, data.dataset, "--root_dataset", str(self._root(data)), *flags]
+        return [script, data.dataset, "--root_dataset", str(self.root(data)), *flags]
 
-    def _root(self, data: Data) -> Path:
-        return self.work / "data" / data.key
+    def _place(self, run: Run, folder: Path) -> Path:
+        """Where a training is: the same in every experiment that asks for it."""
+        inputs = f"_{run.inputs}" if run.inputs else ""
+        return folder / f"{run.arm.name}_{run.experiment.training(run.arm)}{inputs}_s{run.seed}"
+
+    def root(self, data: Data) -> Path:
+        """The root of a data set."""
+        inputs = inputs_of(data.make)
+        return self.work / "data" / (f"{data.key}_{inputs}" if inputs else data.key)
 
     def _classes(self, data: Data) -> int:
-        names = self._root(data) / data.dataset / "category.txt"
+        names = self.root(data) / data.dataset / "category.txt"
         return len(names.read_text(encoding="utf-8").splitlines())
+
+    def _making(self, data: Data) -> list[list[str]]:
+        return [[*words_of(line), "--root_dataset", str(self.root(data))] for line in data.make]
 
     def _make(self, data: Data) -> None:
         """Makes a data set, unless it is there."""
-        root = self._root(data)
+        root = self.root(data)
         with self._lock_of(root):
             if (root / MADE).exists():
                 return
             root.mkdir(parents=True, exist_ok=True)
-            for line in data.make:
-                self._execute([*words_of(line), "--root_dataset", str(root)], root / "make.txt", None)
+            for command in self._making(data):
+                self._execute(command, root / "make.txt", None)
             (root / MADE).touch()
 
     def _lock_of(self, place: Path) -> threading.Lock:
-        """Which threads that want to write in a folder wait for."""
+        """Which threads that want to write there wait for."""
         with self.lock:
             return self.writing.setdefault(place, threading.Lock())
 
     def _execute(self, command: Sequence[str], said: Path, slot: str | None) -> None:
-        """Runs a script of ours from the repository's top, its words in a file. Raises FailedError.
+        """Runs a script of ours from the repository's top, its words at the end of a file. Raises FailedError.
 
         `$NAME` in a command is of the environment: where a machine has what is not of the project.
         """
-        if self.is_stopping:
-            raise FailedError("stopped")
         command = [os.path.expandvars(word) for word in command]
-        if unset := [word for word in command if "$" in word]:
+        if unset := [word for word in command if word.startswith("$")]:
             raise FailedError(f"{', '.join(unset)}: not set in the environment")
         around = {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot or ""}
-        with said.open("wb") as out:
-            program = subprocess.Popen(
-                (sys.executable, *command),
-                cwd=REPOSITORY,
-                env={**os.environ, **around},
-                stdout=out,
-                stderr=out,
-                start_new_session=True,  # a terminal's Ctrl-C comes to us alone, who stop it
-            )
+        with said.open("ab") as out:
             with self.lock:
+                if self.is_stopping:
+                    raise FailedError("stopped")
+                program = subprocess.Popen(
+                    (sys.executable, *command),
+                    cwd=REPOSITORY,
+                    env={**os.environ, **around},
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,  # a terminal's Ctrl-C comes to us alone, who stop it
+                )
                 self.running.add(program)
             status = program.wait()
             with self.lock:
@@ -276,40 +308,40 @@ class Runner:
             last = said.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
             raise FailedError(f"status {status}, {said}:\n    " + "\n    ".join(last))
 
-    def _said(self, failed: Mapping[Run, str]) -> int:
-        if failed:
-            print(f"{len(failed)} runs failed: {'; '.join(map(str, failed))}. Started again, they go on", flush=True)
-        return 1 if failed else 0
 
-
-def missing_runs(file: Path, experiment: Experiment, only: Sequence[str]) -> list[Run]:
-    """What the table lacks of the experiment, or holds of other settings."""
-    table = file.with_suffix(".csv")
-    rows = read_rows(table, Row)
+def missing_runs(files: Mapping[Path, Experiment], only: Sequence[str]) -> list[Run]:
+    """What the tables lack of the experiments, or hold of other settings, or of other files from elsewhere."""
     runs = []
-    for arm, seed in experiment.runs():
-        if only and arm.name not in only:
-            continue
-        if any(row_of(rows, experiment, arm, seed, test) is None for test in experiment.tests):
-            runs.append(Run(experiment, table, arm, seed))
+    for file, experiment in files.items():
+        for arm, seed in experiment.runs():
+            run = Run(experiment, file.with_suffix(".csv"), arm, seed)
+            if (not only or arm.name in only) and None in known_rows(run):
+                runs.append(run)
     return runs
 
 
-def _known(rows: Sequence[Row], run: Run, test: Test) -> Row | None:
-    return row_of(rows, run.experiment, run.arm, run.seed, test)
+def known_rows(run: Run) -> list[Row | None]:
+    """The table's rows of a run, test by test."""
+    rows = [row for row in read_rows(run.table, Row) if row.inputs == run.inputs]
+    return [row_of(rows, run.experiment, run.arm, run.seed, test) for test in run.experiment.tests]
+
+
+def _status(failed: Mapping[Run, str]) -> int:
+    if failed:
+        print(f"{len(failed)} runs failed: {'; '.join(map(str, failed))}. Started again, they go on", flush=True)
+    return 1 if failed else 0
 
 
 def rows_of(run: Run, place: Path, classes: int) -> list[Row]:
     """What the programs have left in `place`."""
     log = place / "log" / "run"
-    with (log / TABLE).open(newline="", encoding="utf-8") as file:
-        last = list(csv.DictReader(file))[-1]
-    files = log / OPTIONS, log / ENVIRONMENT, place / TRAINED
-    options, about, trained = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    files = log / OPTIONS, log / ENVIRONMENT, place / TRAINING
+    options, about, training = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     parameters, macs = complexity(on_meta(options_from_flags(options, classes)), options["input_size"])
+    last = lines_of(place)[-1]
     rows = []
     for test in run.experiment.tests:
-        result = json.loads((place / f"{test.name}.json").read_text(encoding="utf-8"))
+        result = json.loads((place / f"test.{test.name}.json").read_text(encoding="utf-8"))
         rows.append(
             Row(
                 arm=run.arm.name,
@@ -320,12 +352,16 @@ def rows_of(run: Run, place: Path, classes: int) -> list[Row]:
                 videos=result["videos"],
                 changed=None if test.changed_from is None else changed(place, test.changed_from, test.name),
                 train_loss=round(float(last["train_loss"]), 5),
-                val_loss=round(float(last["val_loss"]), 5),
+                val_loss=_number(last["val_loss"], 5),
                 gmacs=round(macs / 1e9, 4),
                 mparams=round(parameters / 1e6, 3),
-                **trained,
+                seconds=training["seconds"],
+                commit=training["commit"],
                 torch=about["torch"],
+                device=about["gpus"][0] if about["gpus"] else "cpu",
+                threads=about["threads"],
                 precision=options["precision"],
+                inputs=run.inputs,
                 settings=run.experiment.settings(run.arm, test),
             )
         )
@@ -333,36 +369,47 @@ def rows_of(run: Run, place: Path, classes: int) -> list[Row]:
 
 
 def changed(place: Path, before: str, after: str) -> float:
-    """How many of a hundred videos two tests give another class."""
-    scores = [named_scores(place / f"{name}.npz")[0].scores for name in (before, after)]
-    first, second = (each.argmax(dim=1) for each in scores)
-    return round(100 * float((first != second).double().mean()), 3)
+    """How many of a hundred videos two tests of the same videos give another class."""
+    first, second = (named_scores(place / f"test.{name}.npz")[0] for name in (before, after))
+    if first.paths != second.paths:
+        raise FailedError(f"{place}: the tests {before} and {after} are not of the same videos")
+    differ = first.scores.argmax(dim=1) != second.scores.argmax(dim=1)
+    return round(100 * float(differ.double().mean()), 3)
 
 
 def curve_of(run: Run, place: Path) -> list[Epoch]:
     """The learning curve that main.py has left."""
-    with (place / "log" / "run" / TABLE).open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-
-    def number(line: Mapping[str, str], name: str) -> float | None:
-        return round(float(line[name]), 5) if line[name] else None
-
     return [
         Epoch(
-            run.arm.name, run.seed, int(line["epoch"]), round(float(line["train_loss"]), 5),
-            round(float(line["train_top1"]), 3), number(line, "val_loss"), number(line, "val_top1"),
+            arm=run.arm.name,
+            seed=run.seed,
+            epoch=int(line["epoch"]),
+            train_loss=round(float(line["train_loss"]), 5),
+            train_top1=round(float(line["train_top1"]), 3),
+            val_loss=_number(line["val_loss"], 5),
+            val_top1=_number(line["val_top1"], 3),
+            settings=run.experiment.training(run.arm),
         )
-        for line in lines
-    ]  # fmt: skip
+        for line in lines_of(place)
+    ]
+
+
+def lines_of(place: Path) -> list[dict[str, Any]]:
+    """Of the training's log, an epoch each."""
+    with (place / "log" / "run" / TABLE).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _number(cell: str, digits: int) -> float | None:
+    return round(float(cell), digits) if cell else None
 
 
 def commit_of_code() -> str:
     """The commit of the code that runs, with a `+` where it was changed since; `unknown` outside of a repository."""
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ("git", *words), cwd=REPOSITORY, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        done = subprocess.run(("git", *words), cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--", "*.py")

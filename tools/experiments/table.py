@@ -31,6 +31,7 @@ class Time:
     threads: int
     device: str
     torch: str
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Row:
     """What a test of a trained arm gave.
 
     Accuracies in percent; changed: the percentage of predictions that differ from another test's; losses of the last
-    epoch; billions of multiply-accumulates a clip; millions of parameters; seconds of the training.
+    epoch; billions of multiply-accumulates a clip; millions of parameters; seconds of the training, commit of its code;
+    inputs: a mark of the files from elsewhere that it took.
     """
 
     arm: str
@@ -49,13 +51,16 @@ class Row:
     videos: int
     changed: float | None
     train_loss: float
-    val_loss: float
+    val_loss: float | None
     gmacs: float
     mparams: float
     seconds: float
     commit: str
     torch: str
+    device: str
+    threads: int
     precision: str
+    inputs: str
     settings: str
 
 
@@ -70,6 +75,7 @@ class Epoch:
     train_top1: float
     val_loss: float | None
     val_top1: float | None
+    settings: str
 
 
 def read_rows(file: Path, kind: type[Any]) -> list[Any]:
@@ -114,12 +120,14 @@ def row_of(rows: Sequence[Row], experiment: Experiment, arm: Arm, seed: int, tes
     return next((row for row in rows if (row.arm, row.seed, row.test, row.settings) == wanted), None)
 
 
-def in_order(rows: Iterable[Row], experiment: Experiment) -> list[Row]:
-    """The rows that belong to the experiment, arm by arm, then by seed and test."""
+def write_merged(file: Path, kind: type[Any], rows: Sequence[Any], experiment: Experiment) -> None:
+    """Puts all rows of an arm with a seed into a table, in place of earlier ones; arm by arm, as they are described."""
+    made = {(row.arm, row.seed) for row in rows}
+    others = [row for row in read_rows(file, kind) if (row.arm, row.seed) not in made]
     arms = {arm.name: place for place, arm in enumerate(experiment.arms)}
-    tests = {test.name: place for place, test in enumerate(experiment.tests)}
-    kept = [row for row in rows if row.arm in arms and row.test in tests]
-    return sorted(kept, key=lambda row: (arms[row.arm], row.seed, tests[row.test]))
+    # Stable, so that tests and epochs stay in their order; what is described no more comes last.
+    merged = sorted([*others, *rows], key=lambda row: (arms.get(row.arm, len(arms)), row.arm, row.seed))
+    write_rows(file, kind, merged)
 
 
 def values(rows: Iterable[Row], arm: str, test: str, what: str = "top1") -> dict[int, float]:

@@ -93,7 +93,11 @@ def test_wrong_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "names"),
     [
-        ("model", ["tsm_eval_vs_plain", "fex_eval_vs_plain", "fex_eval_fp32_vs_literal", "fex_eval_best_vs_literal"]),
+        pytest.param(
+            "model",
+            ["tsm_eval_vs_plain", "fex_eval_vs_plain", "fex_eval_fp32_vs_literal", "fex_eval_best_vs_literal"],
+            marks=pytest.mark.slow,
+        ),
         ("train", ["fex_train_vs_plain", "fex_train_best_vs_literal", "train_memory_vs_literal"]),
     ],
 )

@@ -402,6 +402,7 @@ for count in range(2000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_two_thousand_videos_in_one_process_leave_memory_flat(tmp_path: Path) -> None:
     for k in range(4):

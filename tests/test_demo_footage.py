@@ -1,6 +1,7 @@
 """Backgrounds of the demo data set from real videos: what is taken for which split, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +17,16 @@ from tools.demo_footage import Footage, footage_of
 from tools.demo_nuisances import Nuisance
 
 
-def numbered(path: Path, frames: int) -> Path:
+def numbered(path: Path, frames: int, width: int = 64) -> Path:
     """A video in which frame n, from 0, is of the grey 3 n."""
-    return write_pictures(path, (np.full((48, 64, 3), 3 * n, np.uint8) for n in range(frames)), "ffv1", "bgr0")
+    return write_pictures(path, (np.full((48, width, 3), 3 * n, np.uint8) for n in range(frames)), "ffv1", "bgr0")
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("three")
-    for name in ("a", "b", "c"):
-        numbered(folder / f"{name}.mkv", 80)
+    for name, width in (("a", 64), ("b", 66), ("c", 68)):
+        numbered(folder / f"{name}.mkv", 80, width)
     return folder
 
 
@@ -44,7 +45,7 @@ def shown(scene: demo.Scene) -> list[int]:
 
 def test_of_few_videos_the_halves_are_taken_apart(three: Path) -> None:
     footage = footage_of(three)
-    assert footage.for_validation() == "the second half of each"
+    assert footage.held_out == []
     assert footage.digests == {name: sha256_of(three / name) for name in ("a.mkv", "b.mkv", "c.mkv")}
     for split, first, last in (("train", 1, 40), ("val", 41, 80)):
         scenes = [demo.scene(0, split, 0, number, with_footage(footage, "moving", 3.0)) for number in range(8)]
@@ -52,13 +53,17 @@ def test_of_few_videos_the_halves_are_taken_apart(three: Path) -> None:
         assert first <= min(numbers) and max(numbers) <= last and max(numbers) - min(numbers) > 30
 
 
-def test_of_more_videos_some_are_for_validation_alone(tmp_path: Path) -> None:
-    for name in "abcde":
-        numbered(tmp_path / f"{name}.mkv", 28)
+def test_of_more_videos_the_last_quarter_is_for_validation_alone(tmp_path: Path) -> None:
+    """Whose names are side by side: clips of one recording are not on both sides, but for one at most."""
+    names = [f"{recording}/{clip}.mkv" for recording in "ab" for clip in "1234"] + ["c/1.mkv"]
+    for place, name in enumerate(names):
+        numbered(tmp_path / name, 28, 64 + 2 * place)
     footage = footage_of(tmp_path)
-    assert [stretch.video.stem for stretch in footage.train] == ["a", "b", "c", "e"]
-    assert [stretch.video.stem for stretch in footage.val] == ["d"]
+    train, val = ([each.video.relative_to(tmp_path).as_posix() for each in s] for s in (footage.train, footage.val))
+    assert (train, val) == (names[:7], names[7:])
     assert all((stretch.first, stretch.frames) == (1, 28) for stretch in (*footage.train, *footage.val))
+    assert footage.described() == {"validation": val, "sha256": {n: sha256_of(tmp_path / n) for n in names}}
+    assert footage.in_words() == "backgrounds of 9 videos, 2 for validation alone"
 
 
 def test_a_static_background_is_one_frame_and_a_moving_one_a_row_either_way(three: Path) -> None:
@@ -111,8 +116,9 @@ def test_the_command_says_which_videos_it_took(three: Path, tmp_path: Path, caps
     marker = json.loads((tmp_path / "demo" / command.MARKER).read_text())
     assert marker["background"] == "moving"
     assert marker["backgrounds"] == {"validation": "the second half of each", "sha256": footage_of(three).digests}
-    with pytest.raises(InputError, match=r"backgrounds .* instead of None"):
+    with pytest.raises(InputError, match=r"other settings \(other backgrounds\): --force"):
         command.main(words)
+    assert command.in_short("backgrounds", None, {"sha256": {}}) == "other backgrounds"
 
 
 def test_what_is_no_footage_is_refused(tmp_path: Path) -> None:
@@ -127,6 +133,11 @@ def test_what_is_no_footage_is_refused(tmp_path: Path) -> None:
     numbered(tmp_path / "short" / "a.mkv", 55)
     assert "every video needs 56 frames, as of fewer than 4 videos" in refused(tmp_path / "short")
     assert "a.mkv has 55" in refused(tmp_path / "short")
+    assert refused(tmp_path / "short" / "a.mkv").endswith("a.mkv: is a file; give a folder of videos")
+    numbered(tmp_path / "twice" / "one" / "a.mkv", 56)
+    shutil.copytree(tmp_path / "twice" / "one", tmp_path / "twice" / "two")
+    (tmp_path / "twice" / "two" / "a.mkv").rename(tmp_path / "twice" / "two" / "b.mkv")
+    assert refused(tmp_path / "twice").endswith("one/a.mkv and two/b.mkv are the same video; take one away")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "a.mp4").write_bytes(b"no video at all")
     assert "a.mp4 cannot be read" in refused(tmp_path / "damaged")

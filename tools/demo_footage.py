@@ -1,8 +1,10 @@
 """Real pixels behind the objects of the demo data set: backgrounds taken from given videos.
 
 A background is of a random place in a random video, forwards or backwards with equal chance. Training and validation
-take different videos or, where there are fewer than FEWEST_TO_PART, different halves in time of each. Decoders and
-scaling may differ in the last bits from machine to machine, so these pixels are not the same on all of them.
+take different videos or, where there are fewer than FEWEST_TO_PART, different halves in time of each. Those for
+validation are the last by name: clips cut from one recording, whose names are side by side, are parted at one place at
+most. Decoders and scaling may differ in the last bits from machine to machine, so these pixels are not the same on all
+of them.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from tools.video_folders import find_videos
 
 FEWEST_TO_PART = 4  # videos; of these one is for validation
 ONE_IN = 4  # of more videos so many are for validation
+SECOND_HALVES = "the second half of each"
 FEWEST_FRAMES = 28  # of a video, or where halves are taken of each half: as many as a rendered video may have
 
 
@@ -40,29 +43,37 @@ class Stretch:
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """What each split may take its backgrounds from, and `digests`, the videos' SHA-256 by their names."""
+    """What each split may take its backgrounds from.
+
+    digests: the videos' SHA-256 by their paths below the folder. held_out: those of them that are for validation alone;
+    none where that takes the second half of each.
+    """
 
     train: tuple[Stretch, ...]
     val: tuple[Stretch, ...]
-    halves: bool
     digests: dict[str, str]
+    held_out: list[str]
 
     def described(self) -> dict[str, object]:
         """As it stands among the settings."""
-        return {"validation": self.for_validation(), "sha256": self.digests}
+        return {"validation": self.held_out or SECOND_HALVES, "sha256": self.digests}
 
-    def for_validation(self) -> str:
-        """What is kept for it, in words."""
-        return "the second half of each" if self.halves else ", ".join(sorted(each.video.name for each in self.val))
+    def in_words(self) -> str:
+        """How many videos there are, and what of them is for validation alone."""
+        kept = str(len(self.held_out)) if self.held_out else SECOND_HALVES
+        return f"backgrounds of {len(self.digests)} videos, {kept} for validation alone"
 
 
 def footage_of(folder: Path) -> Footage:
     """Of all videos below `folder`, which are looked through.
 
     Raises:
-        InputError: there is none, one cannot be read, or one is too short.
+        InputError: it is no folder, there is no video, one is there twice, cannot be read, or is too short.
     """
+    if folder.is_file():
+        raise InputError(f"--backgrounds {folder}: is a file; give a folder of videos")
     videos = find_videos(folder, flag="--backgrounds")
+    digests = digests_of(folder, videos)
     halves = len(videos) < FEWEST_TO_PART
     stretches = [whole(video) for video in videos]
     least = FEWEST_FRAMES * (2 if halves else 1)
@@ -70,15 +81,26 @@ def footage_of(folder: Path) -> Footage:
         said = ", ".join(f"{stretch.video} has {stretch.frames}" for stretch in short)
         why = f", as of fewer than {FEWEST_TO_PART} videos the halves are taken apart" if halves else ""
         raise InputError(f"--backgrounds {folder}: every video needs {least} frames{why}; {said}")
-    digests = {video.relative_to(folder).as_posix(): sha256_of(video) for video in videos}
     if halves:
         first = [replace(each, frames=each.frames // 2) for each in stretches]
         second = [
             replace(each, first=1 + each.frames // 2, frames=each.frames - each.frames // 2) for each in stretches
         ]
-        return Footage(tuple(first), tuple(second), halves, digests)
-    train = [each for place, each in enumerate(stretches) if place % ONE_IN != ONE_IN - 1]
-    return Footage(tuple(train), tuple(stretches[ONE_IN - 1 :: ONE_IN]), halves, digests)
+        return Footage(tuple(first), tuple(second), digests, held_out=[])
+    cut = len(videos) - len(videos) // ONE_IN
+    return Footage(tuple(stretches[:cut]), tuple(stretches[cut:]), digests, held_out=list(digests)[cut:])
+
+
+def digests_of(folder: Path, videos: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of each by its path below `folder`. Raises InputError for two that are the same."""
+    digests: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for video in videos:
+        name = video.relative_to(folder).as_posix()
+        digests[name] = sha256_of(video)
+        if (other := first.setdefault(digests[name], name)) != name:
+            raise InputError(f"--backgrounds {folder}: {other} and {name} are the same video; take one away")
+    return digests
 
 
 def whole(video: Path) -> Stretch:

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Render `demo`, a small video data set that needs no download and that no single frame can solve.
+"""Render `demo`, a small video data set that needs no download and is about the order of the frames.
 
     python tools/make_demo_dataset.py [--root_dataset DIR]
     python tools/make_demo_dataset.py --root_dataset harder --difficulty medium --background moving --strength 2
 
 Twelve classes in six pairs. The second class of a pair is the first one played backwards: same objects, same
-paths, same camera, so that whatever ignores the order of the frames scores about one half. One or two objects
-act before a textured background, beside small objects at rest, seen by a slowly drifting camera. The
-harder forms have eighteen classes and more to overlook; see docs/data.md.
+paths, same camera, so that whatever ignores the order of the frames scores about one half, and no single
+frame is enough. One or two objects act before a textured background, beside small objects at rest, seen by a
+slowly drifting camera. The harder forms have eighteen classes and more to overlook. Of the six more, passing
+behind and passing in front can be told apart by single frames, and the bucket of one pair and what is passed in
+another give the pair away; see docs/data.md.
 
     <root>/demo/category.txt            the class names, one a line
     <root>/demo/train_videofolder.txt   `folder number_of_frames label`, one video a line
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Raises InputError that lists every number out of range."""
+    """Read the command line. Raises InputError that lists every number out of range, or that nothing takes."""
     parser = argparse.ArgumentParser(description="Render the demo data set (see the head of this file).")
     root = Path(os.environ.get("FEXNET_DATASETS") or "dataset")
     where = "folder of all data sets; demo/ is made in it (default: $FEXNET_DATASETS, else ./dataset)"
@@ -125,6 +127,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     faults = [f"--{name} {given[name]}: must be {low} or more" for name, low in least.items() if given[name] < low]
     if not 0.0 <= args.strength <= STRONGEST:
         faults.append(f"--strength {args.strength}: must be from 0 to {STRONGEST:g}")
+    elif args.strength != 1.0 and not scaled(args):
+        faults.append(
+            f"--strength {args.strength:g}: {' and '.join(named(args))} have none: name what it is of (--background "
+            "moving or flicker, --camera pan or shake), or leave it out"
+        )
     if faults:
         raise InputError("; ".join(faults))
     return args
@@ -136,20 +143,28 @@ def own(nuisance: str) -> str:
     return f"default: of {', '.join(by_default)}"
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """What the command line asks for; `--strength` is of the nuisances that it names, else of the difficulty's own."""
-    its = style(args.difficulty)
-    none_named = args.background is None and args.camera is None
+def named(args: argparse.Namespace) -> list[str]:
+    """The kinds of nuisances that `--strength` may be of: those named, or where none is the difficulty's own."""
+    its = DIFFICULTIES[args.difficulty]
+    return [kind for kind in (args.background, args.camera) if kind] or [its.background, its.camera]
 
-    def chosen(named: str | None, own: Nuisance) -> Nuisance:
-        kind = named or own.kind
-        scaled = (named or none_named) and kind not in UNMOVED
-        return Nuisance(kind, args.strength) if scaled else Nuisance(kind)
+
+def scaled(args: argparse.Namespace) -> list[str]:
+    """Of `named` those that have a strength."""
+    return [kind for kind in named(args) if kind not in UNMOVED]
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """What the command line asks for."""
+    its = style(args.difficulty)
+
+    def chosen(kind: str) -> Nuisance:
+        return Nuisance(kind, args.strength) if kind in scaled(args) else Nuisance(kind)
 
     drawn = replace(
         its,
-        background=chosen(args.background, its.background),
-        camera=chosen(args.camera, its.camera),
+        background=chosen(args.background or its.background.kind),
+        camera=chosen(args.camera or its.camera.kind),
         footage=footage_of(args.backgrounds) if args.backgrounds else None,
     )
     numbers = args.seed, args.videos_per_class, args.val_videos_per_class
@@ -173,9 +188,7 @@ def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path
             return final
         print(f"demo: rendering {len(settings.videos())} videos into {final}", flush=True)
         if footage := settings.style.footage:
-            print(
-                f"demo: backgrounds of {len(footage.digests)} videos, {footage.for_validation()} for validation alone"
-            )
+            print(f"demo: {footage.in_words()}", flush=True)
         root.mkdir(parents=True, exist_ok=True)
         with claimed(root, name=".demo.lock"), tempfile.TemporaryDirectory(prefix=".demo.", dir=root) as workshop:
             write_dataset(Path(workshop, "new"), settings, jobs)
@@ -214,8 +227,9 @@ def is_complete(folder: Path, settings: Settings, force: bool) -> bool:
 
 
 def in_short(name: str, found: object, wanted: object) -> str:
-    """How a setting differs; of the videos of two folders, all with their digests, that they do."""
-    return f"other {name}" if found and isinstance(wanted, dict) else f"{name} {found} instead of {wanted}"
+    """How a setting differs; of the videos of a folder, all with their digests, only that they do."""
+    whole_folder = isinstance(found, dict) or isinstance(wanted, dict)
+    return f"other {name}" if whole_folder else f"{name} {found} instead of {wanted}"
 
 
 def read_marker(folder: Path) -> dict[str, object]:

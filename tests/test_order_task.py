@@ -88,6 +88,19 @@ def test_which_way_the_videos_of_a_class_go_and_whether_they_are_mirrored(
     )
 
 
+def test_a_class_that_is_its_own_reverse_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "".join(f"v{label} 9 {label}\n" for label in (1, 0, 2, 3, 4))
+    classes = "moving up\npassing behind something\nmoving down\npassing in front of something\nspeeding\n"
+    fill(tmp_path, classes, **{"train_videofolder.txt": lines, "val_videofolder.txt": "x 9 3\n"})
+    order = make(tmp_path)
+    written = (order / "train_videofolder.txt").read_text()
+    assert written == "".join(f"v{n} 9 {way}\nbackwards:v{n} 9 {1 - way}\n" for n, way in ((0, 0), (2, 1), (4, 0)))
+    assert not (order / "val_videofolder.txt").exists()
+    said = capsys.readouterr().out
+    assert "1 of 3 classes are the reverse of another" in said
+    assert "2 of 5 classes are left out, as they are their own reverse" in said
+
+
 def test_each_storage_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lists = {"train_videos.txt": "one.mp4 0\n", "val_videos.txt": "two.mp4 1\n"}
@@ -106,9 +119,9 @@ def test_each_storage_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         there, back = clips[0, 0], clips[0, 1]
         assert isinstance(there, Sample) and isinstance(back, Sample) and (there.label, back.label) == (0, 1)
         assert there.clip.equal(back.clip.flip(1)) and not there.clip.equal(back.clip)
-        assert check_dataset.main(["own_order", "--storage", storage, *flags]) == 0
-        report = json.loads(Path("report/check_own_order/report.json").read_text())
-        assert report["videos"] == {"train": 2, "val": 2} and not report["errors"] + report["warnings"]
+    assert check_dataset.main(["own_order", "--storage", "frames", *flags]) == 0
+    report = json.loads(Path("report/check_own_order/report.json").read_text())
+    assert report["videos"] == {"train": 2, "val": 2} and not report["errors"] + report["warnings"]
 
 
 def test_packing_the_videos_of_a_task_keeps_its_directions(tmp_path: Path) -> None:
@@ -124,6 +137,8 @@ def test_packing_the_videos_of_a_task_keeps_its_directions(tmp_path: Path) -> No
 
 def test_a_network_without_time_gives_a_video_and_its_reversal_the_same_scores(demo: Path) -> None:
     """So that it is right for one of the two; the shift, tested together with what was saved, tells them apart."""
+    few = demo / "dataset" / "demo" / "val_videofolder.txt"
+    few.write_text("".join(few.read_text().splitlines(keepends=True)[:3]))
     make(demo, "demo")
     saved, result, page = demo / "tsn.npz", demo / "result.json", demo / "out"
     tsn, tsm = (
@@ -141,7 +156,7 @@ def test_a_network_without_time_gives_a_video_and_its_reversal_the_same_scores(d
         apart[file.stem] = np.abs(scores[::2] - scores[1::2]).max() / np.abs(scores).max()
     assert apart["tsn"] < 1e-6 and json.loads(result.read_text())["top1"] == 50
     assert apart["both"] > 1e-3
-    assert "backwards:val_" in (page / "index.html").read_text() and len(list((page / "frames").iterdir())) == 24
+    assert "backwards:val_" in (page / "index.html").read_text() and len(list((page / "frames").iterdir())) == 6
 
 
 def test_it_is_made_anew(tmp_path: Path) -> None:
@@ -179,6 +194,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     )
     (order / "dataset.toml").write_text('[order]\nof = "other"\n')
     assert "holds dataset.toml, mine.txt" in refusal(tmp_path)
+    (order / "dataset.toml").write_text("order = 3\n")
+    assert "own_order/dataset.toml: unknown key 'order'" in refusal(tmp_path)
     assert sorted(path.name for path in order.iterdir()) == ["dataset.toml", "mine.txt"]
     shutil.rmtree(order)
     with claimed(order):

@@ -10,7 +10,8 @@ and is right for one of the two: 50 %, whatever it has learned. Both are on the 
 Directions. A video as it is goes forwards, in reverse order backwards. Where a class's reverse is a class too, by the
 words of their names ("moving up", "moving down"), the two look the same but for that order: the first of such a pair
 goes forwards as it is and the second backwards, or else no network could tell. Where mirroring would change the
-direction, as of left and right, clips are not mirrored.
+direction, as of left and right, clips are not mirrored. A class that is its own reverse ("passing behind something")
+is left out: nobody could tell.
 
 What is written, in <root>/NAME_order/: dataset.toml, category.txt, and the lists that the data set has of frames and of
 videos, for every --storage. Frames and videos stay where they are: `backwards:` before a path in a list has its frames
@@ -22,14 +23,14 @@ Exit status: 0 made, 2 wrong input, 130 interrupted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.data.catalog import DESCRIPTION, DataSource, read_description, resolve
 from ops.data.opposites import mirror_labels, reversed_labels
-from ops.data.records import BACKWARDS, UNLABELLED, Records, read_list
+from ops.data.records import BACKWARDS, Records, read_list
 from ops.data.urls import is_url
 from ops.errors import InputError, explained, reported
 from ops.files import exists, write_text
@@ -59,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_text(folder / CLASS_FILE, "".join(f"{name}\n" for name in CLASSES))
         for name, records in lists.items():
             write_list(folder / name, records, ways)
-    print(f"{sum(ways)} of {len(ways)} classes are the reverse of another: as they are, their videos go backwards")
+    turned = sum(ways.values())
+    print(f"{turned} of {len(ways)} classes are the reverse of another: as they are, their videos go backwards")
+    if left := len(data.categories) - len(ways):
+        print(f"{left} of {len(data.categories)} classes are left out, as they are their own reverse")
     return 0
 
 
@@ -79,16 +83,20 @@ def read_lists(name: str, root_dataset: str) -> dict[str, Records | None]:
     return lists
 
 
-def directions(categories: Sequence[str]) -> list[int]:
-    """For each class the label of its videos as they are: 1, backwards, where an earlier class is its reverse."""
-    return [int(other is not None and other < label) for label, other in enumerate(reversed_labels(categories))]
+def directions(categories: Sequence[str]) -> dict[int, int]:
+    """By class the label of its videos as they are: 1, backwards, where an earlier class is its reverse.
+
+    Without the classes that are their own reverse.
+    """
+    reverses = enumerate(reversed_labels(categories))
+    return {label: int(other is not None and other < label) for label, other in reverses if other != label}
 
 
-def description(data: DataSource, ways: Sequence[int]) -> str:
+def description(data: DataSource, ways: Mapping[int, int]) -> str:
     """dataset.toml: frames and videos are where the data set has them; what is relative there is so here."""
     said = read_description(data.folder / DESCRIPTION)
     twins = mirror_labels(data.categories, data.mirror)
-    keeps = all(twin is not None and ways[twin] == way for twin, way in zip(twins, ways, strict=True))
+    keeps = all((twin := twins[label]) is not None and ways.get(twin) == way for label, way in ways.items())
     keys = {"mirror": "plain" if keeps else "none"}
     keys |= {key: said[key] for key in ("storage", "template", "first") if key in said}
     for key in ("frames", "videos", "packed"):
@@ -99,9 +107,9 @@ def description(data: DataSource, ways: Sequence[int]) -> str:
     return "\n".join([HEAD, *lines, f"\n[{TABLE}]", assignment("of", data.name), ""])
 
 
-def write_list(file: Path, records: Records | None, ways: Sequence[int]) -> None:
-    """Each video that has a label as it is, and backwards; without any, no list, and none of an earlier run."""
-    labelled = [record for record in records or () if record.label != UNLABELLED]
+def write_list(file: Path, records: Records | None, ways: Mapping[int, int]) -> None:
+    """Each video of these classes as it is, and backwards; without any, no list, and none of an earlier run."""
+    labelled = [record for record in records or () if record.label in ways]
     if not labelled:
         file.unlink(missing_ok=True)
         return

@@ -226,11 +226,10 @@ def _digits(mark: str, stages: Sequence[str]) -> str:
 
 def _fex_marks(args: argparse.Namespace) -> list[str]:
     """A mark for each way in which the FEX block is not the paper's, or starts otherwise."""
-    with_fe, with_ss = (part in args.fex_parts for part in names.FEX_PARTS)
     marks = [f"{args.fex_init}init"] * (args.fex_init != "shift")
     marks += [f"no{part}" for part in names.FEX_PARTS if part not in args.fex_parts]
-    marks += [args.fex_attention] * (with_fe and args.fex_attention != "linear")
-    return marks + [f"no{norm}bn" for norm in names.FEX_NORMS if with_ss and norm not in args.fex_norms]
+    marks += [args.fex_attention] * (args.fex_attention != "linear")
+    return marks + [f"no{norm}bn" for norm in names.FEX_NORMS if norm not in args.fex_norms]
 
 
 def _mark(path: str) -> str:
@@ -427,7 +426,7 @@ def network_faults(args: argparse.Namespace, parser: Parser) -> list[str]:
         faults += _place_faults(args)
     elif args.shift:
         faults += _inception_faults(args)
-    faults += _fex_faults(args) if _has_fex(args) else []
+    faults += _fex_faults(args) if _has_fex(args) else _faults_without_fex(args)
     for flag, where in (("non_local", ("resnet50",)), ("temporal_pool", RESNETS), ("add_se", RESNETS)):
         if getattr(args, flag) and args.arch not in where:
             faults.append(f"--{flag}: defined for --arch {', '.join(where)}, not {args.arch}: leave one of them out")
@@ -441,20 +440,40 @@ def _has_fex(args: argparse.Namespace) -> bool:
 
 
 def _fex_faults(args: argparse.Namespace) -> list[str]:
-    """Stages with FEX that have the shift too, and changes of what is released."""
+    """Stages with FEX that have the shift too, and changes of what is released or of a part that is left out."""
     faults = []
     if twice := [stage for stage in args.shift_stages if stage in args.fex_stages]:
-        faults.append(f"--shift_stages {' '.join(twice)}: FEX stands there (--fex_stages); a stage takes one of them")
+        faults.append(f"--shift_stages {' '.join(twice)}: FEX stands there (--fex_stages): take them out of one")
     if args.shift_stages and args.shift_place == "inblockres":
         faults.append("--shift_stages: beside FEX of --shift_place inblockres there is no plain shift; give blockres")
+    changed = _changes_of_fex(args)
+    if args.fex == "released" and changed:
+        faults.append(f"--fex released: it is as it was released, without {', '.join(changed)}; give --fex paper")
+    given = [*changed, f"--fex_init {args.fex_init}"]
+    for part, own in (("fe", ["--fex_attention"]), ("ss", ["--fex_norms", "--fex_init zero"])):
+        lacking = part not in args.fex_parts
+        without = f"of {part.upper()}, which --fex_parts {' '.join(args.fex_parts)} does without"
+        faults += [f"{flag}: {without}; leave one of them out" for flag in own if lacking and flag in given]
+    return faults
+
+
+def _changes_of_fex(args: argparse.Namespace) -> list[str]:
+    """The flags that make the FEX block another one than the paper's."""
     changed = {
         "parts": sorted(set(args.fex_parts)) != list(names.FEX_PARTS),
         "attention": args.fex_attention != names.FEX_ATTENTIONS[0],
         "norms": sorted(set(args.fex_norms)) != list(names.FEX_NORMS),
     }
-    if args.fex == "released" and any(changed.values()):
-        flags = ", ".join(f"--fex_{name}" for name, given in changed.items() if given)
-        faults.append(f"--fex released: it is as it was released, without {flags}; give --fex paper")
+    return [f"--fex_{name}" for name, given in changed.items() if given]
+
+
+def _faults_without_fex(args: argparse.Namespace) -> list[str]:
+    """What is of no use to a network without FEX blocks or, for its part, without the shift."""
+    faults = [
+        f"{flag}: the network has no FEX block that it could be of; leave it out" for flag in _changes_of_fex(args)
+    ]
+    if args.shift_stages and not args.shift:
+        faults.append("--shift_stages: the network has no shift that could stand there; leave it out, or give --shift")
     return faults
 
 

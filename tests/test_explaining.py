@@ -541,9 +541,9 @@ def test_the_table_of_methods(rendered: Path, tmp_path: Path, capsys: pytest.Cap
     (few / "boxes.json").write_text(json.dumps({name: nowhere}))  # and so none that fit
     with pytest.raises(InputError, match="has 1 of the 1 videos right, and in the clips of 1 of these no object"):
         heatmap_quality.main([*words, "--methods", "differences"])
-    tsn = save_network(tmp_path / "tsn.pth", shift=False)
-    with pytest.raises(InputError, match=r"--methods foreground: .*tsn\.pth has no FEX"):
-        heatmap_quality.main([f"--weights={tsn}", words[1], "--methods", "foreground"])
+    without = save_network(tmp_path / "fe.pth", fex_parts=("fe",))
+    with pytest.raises(InputError, match=r"--methods foreground: .*fe\.pth has no SS of FEX: give other methods"):
+        heatmap_quality.main([f"--weights={without}", words[1], "--methods", "foreground"])
     (few / "boxes.json").unlink()
     with pytest.raises(InputError, match="no videos with boxes"):
         heatmap_quality.main(words)

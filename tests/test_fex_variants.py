@@ -70,13 +70,11 @@ def variant(name: str, **changes: Any) -> TSN:
         ("--fex_parts fe", "FEX_noss_avg", f"({BLOCK}, without SS)", NAMES[2:], []),
         ("--fex_parts ss fe --fex_norms tim scene", "FEX_avg", f"({BLOCK})", NAMES[2:], []),
         ("--fex_attention sigmoid", "FEX_sigmoid_avg", f"({BLOCK}, sigmoid attention)", NAMES[2:], []),
-        ("--fex_attention sigmoid --fex_parts ss", "FEX_nofe_avg", f"({BLOCK}, without FE)", NAMES[2:], []),
         ("--fex_norms tim", "FEX_noscenebn_avg", f"({BLOCK}, no BatchNorm in SR)", NAMES[2:], []),
         (
             "--fex_norms", "FEX_noscenebn_notimbn_avg",
             f"({BLOCK}, no BatchNorm in SR, no BatchNorm in TIM)", NAMES[2:], [],
         ),
-        ("--fex_norms --fex_parts fe", "FEX_noss_avg", f"({BLOCK}, without SS)", NAMES[2:], []),
         ("--fex_init zero", "FEX_zeroinit_avg", f"({BLOCK})", NAMES[2:], []),
     ],
 )  # fmt: skip
@@ -219,7 +217,19 @@ def test_the_groups_of_fex_have_their_own_rate_and_decay() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--shift --shift_stages layer2", r"--shift_stages layer2: FEX stands there"),
+        ("--shift --shift_stages layer2", r"layer2: FEX stands there \(--fex_stages\): take them out of one"),
+        (
+            "--no-shift --shift_stages layer2",
+            "--shift_stages: the network has no shift that could stand there; leave it out, or give --shift",
+        ),
+        ("--shift --fex off --fex_attention sigmoid", "--fex_attention: the network has no FEX block .* leave it out"),
+        (
+            "--fex_parts ss --fex_norms",
+            "--fex_parts: the network has no FEX block .*\n.*--fex_norms: the network has no",
+        ),
+        ("--shift --fex_parts ss --fex_attention sigmoid", "--fex_attention: of FE, which --fex_parts ss does without"),
+        ("--shift --fex_parts fe --fex_norms tim", "--fex_norms: of SS, which --fex_parts fe does without; leave one"),
+        ("--shift --fex_parts fe --fex_init zero", "--fex_init zero: of SS, which --fex_parts fe does without"),
         ("--shift --shift_stages layer0", "--shift_stages layer0: expected one of layer1"),
         ("--shift --shift_stages layer1 --shift_place inblockres", "there is no plain shift; give blockres"),
         ("--shift --fex off --arch BNInception --shift_place block --shift_stages layer2", "digits of --shift_place"),

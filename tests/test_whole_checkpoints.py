@@ -273,6 +273,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("network.dropout", NAN, "dropout is nan"),
     ("network.fex_stages", ["layer9"], "layer9"),
     ("network.fex_parts", ["se"], r"fex_parts\[0\] is 'se', expected one of fe, ss"),
+    ("network.fex_parts", [], "fex_parts is .*, expected a list of 1 to 2"),
     ("network.shift", "yes", "shift is 'yes', expected True or False"),
     ("network.heads", circle(), "too deep"),
     ("categories", ["a", 1, "c"], r"categories\[1\] is 1"),

@@ -77,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     explainer = Explainer.from_checkpoint(args.weights)
     videos = videos_of(Path(args.root_dataset) / "demo", args.videos)
-    if not explainer.network.fex_blocks():
+    if not explainer.network.segregating_blocks():
         chosen = [name for name in chosen if not METHODS[name].own]
     if not chosen:
-        raise InputError(f"--methods {' '.join(args.methods)}: {args.weights} has no FEX: give other methods")
+        raise InputError(f"--methods {' '.join(args.methods)}: {args.weights} has no SS of FEX: give other methods")
     rows, right, empty = measured(explainer, videos, chosen)
     if right == empty:
         raise InputError(

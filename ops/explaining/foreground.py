@@ -99,8 +99,9 @@ def _inputs_caught(network: TSN) -> Iterator[dict[str, tuple[FEX | ReleasedFEX, 
     """While it is open, what enters every FEX block with SS `(N·T, C, H, W)`, by the name of the layer behind it."""
     caught: dict[str, tuple[FEX | ReleasedFEX, torch.Tensor]] = {}
     handles = []
+    blocks = network.segregating_blocks()
     for name, module in network.named_modules():
-        if isinstance(module, FEX | ReleasedFEX) and isinstance(module.segregation, SceneSegregation):
+        if module in blocks:
             layer = name.removeprefix("base_model.").removesuffix(".temporal")
 
             def catch(block: torch.nn.Module, inputs: tuple[torch.Tensor, ...], layer: str = layer) -> None:

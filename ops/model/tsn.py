@@ -14,7 +14,7 @@ from torch import nn
 
 from archs.backbone import Backbone, build_backbone
 from ops.errors import InputError
-from ops.model.fex import FEX, TemporalInformationModule
+from ops.model.fex import FEX, SceneSegregation, TemporalInformationModule
 from ops.model.fex_released import ReleasedFEX
 from ops.model.input_stage import InputStage, adapt_first_convolution
 from ops.model.non_local import NonLocal
@@ -176,6 +176,10 @@ class TSN(nn.Module):
         """The FEX blocks, in the network's order."""
         return [m for m in self.modules() if isinstance(m, FEX | ReleasedFEX)]
 
+    def segregating_blocks(self) -> list[FEX | ReleasedFEX]:
+        """Those of them that have Scene Segregation, and so a foreground, not the plain shift in its place."""
+        return [block for block in self.fex_blocks() if isinstance(block.segregation, SceneSegregation)]
+
     @property
     def name(self) -> str:
         """Which network this is, in words."""
@@ -279,7 +283,7 @@ def patch(backbone: Backbone, options: NetworkOptions) -> list[str]:
     o, how = options, (options.segments, options.shift_div, options.shift_place)
     if o.has_fex:
         if twice := [stage for stage in o.shift_stages if stage in o.fex_stages]:
-            raise InputError(f"--shift_stages {' '.join(twice)}: FEX stands there (--fex_stages)")
+            raise InputError(f"--shift_stages {' '.join(twice)}: FEX stands there (--fex_stages): take them out of one")
         refuse_unpatchable(backbone, o.arch, "--fex_stages", o.fex_stages)
         patched += patch_fex(backbone, *how, o.fex, o.fex_stages, o.fex_variant)
     if o.shift_stages or (o.shift and not o.has_fex):

@@ -91,12 +91,13 @@ def none_or(other: Check) -> Check:
     return lambda name, value: None if value is None else other(name, value)
 
 
-def sequence(of: Check, most: int = VALUES) -> Check:
+def sequence(of: Check, most: int = VALUES, least: int = 0) -> Check:
     """A list or tuple of such."""
+    count = f"{least} to {most}" if least else f"up to {most}"
 
     def check(name: str, value: Any) -> None:
-        if not isinstance(value, list | tuple) or len(value) > most:
-            raise ValueError(f"{name} is {_shown(value)}, expected a list of up to {most}")
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most:
+            raise ValueError(f"{name} is {_shown(value)}, expected a list of {count}")
         for place, each in enumerate(value):
             of(f"{name}[{place}]", each)
 
@@ -183,7 +184,7 @@ NETWORK: dict[str, Check] = {
     "fex": one_of(*FEX_FORMS),
     "fex_init": one_of(*FEX_INITS),
     "fex_stages": sequence(one_of(*STAGES), len(STAGES)),
-    "fex_parts": sequence(one_of(*FEX_PARTS), len(FEX_PARTS)),
+    "fex_parts": sequence(one_of(*FEX_PARTS), len(FEX_PARTS), least=1),
     "fex_attention": one_of(*FEX_ATTENTIONS),
     "fex_norms": sequence(one_of(*FEX_NORMS), len(FEX_NORMS)),
     "temporal_pool": flag,

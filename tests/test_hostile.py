@@ -199,7 +199,7 @@ def test_what_unfolds_beside_the_pixels_of_a_png_is_bounded(tmp_path: Path, kind
     Image.fromarray(picture(0)).save(file, "PNG")
     chunk = struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", zlib.crc32(kind + content))
     (tmp_path / "1.png").write_bytes(file.getvalue()[:33] + chunk + file.getvalue()[33:])
-    with pytest.raises(FrameError, match="(?i)decompressed data too large"):
+    with pytest.raises(FrameError, match=r"(?i)decompressed data too large"):
         decode_group([tmp_path / "1.png"])
 
 

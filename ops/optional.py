@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from ops.errors import InputError
 
 
+class MissingError(InputError):
+    """Packages that are not installed, or broken; the message says what for, and how to install them."""
+
+    def __init__(self, message: str, packages: Sequence[str]) -> None:
+        super().__init__(message)
+        self.packages = packages
+
+
 def need(package: str, purpose: str) -> ModuleType:
-    """The package, imported. Raises InputError, which begins with the `purpose`, where it is missing or broken."""
+    """The package, imported. Raises MissingError, which begins with the `purpose`, where it is missing or broken."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise InputError(f"{purpose}: needs the package {package} ({error}): pip install {package}") from error
+        message = f"{purpose}: needs the package {package} ({error}): pip install {package}"
+        raise MissingError(message, [package]) from error
 
 
 def need_all(packages: Iterable[str], purpose: str) -> None:
@@ -27,4 +36,4 @@ def need_all(packages: Iterable[str], purpose: str) -> None:
             missing.append(package)
     if missing:
         names = " ".join(missing)
-        raise InputError(f"{purpose}: needs packages that are not installed or broken: pip install {names}")
+        raise MissingError(f"{purpose}: needs packages that are not installed or broken: pip install {names}", missing)

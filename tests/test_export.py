@@ -194,6 +194,7 @@ def test_every_kind_of_network_exports(name: str, tmp_path: Path) -> None:
 
 def test_non_local_blocks_are_traced() -> None:
     """The whole network has too many layers for the ordinary run."""
+    pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     block = shaken(NonLocal(8, 3)).eval()
     clips = torch.randn(6, 8, 6, 6)
@@ -396,6 +397,7 @@ def test_blocking_blocks(tmp_path: Path) -> None:
 def test_the_consumer_makes_the_contracts_clips(
     size: tuple[int, int], frames: int, stored_short_side: int, modality: str, tmp_path: Path
 ) -> None:
+    pytest.importorskip("onnxruntime")
     spec = importlib.util.spec_from_file_location("consumer", CONSUMER)
     assert spec and spec.loader
     consumer = importlib.util.module_from_spec(spec)

@@ -18,6 +18,8 @@ from ops.model.temporal_shift import WithTemporal
 from ops.model.tsn import TSN, NetworkOptions, build_network
 from tools import timm_table
 
+pytest.importorskip("timm")
+
 TSM = NetworkOptions(5, 4, shift=True, fex="off", consensus_type="identity", dropout=0)
 # One small member of each family: (patched by the shift, of them the first, patched by FEX in layer3 and layer4).
 NETWORKS = {

@@ -55,6 +55,15 @@ def threads_stay() -> Iterator[None]:
     assert torch.get_num_threads() == before
 
 
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Networks and random numbers are of 64 bits, and the same each time."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of the golden numbers: the shared one where it exists, else the copy kept beside the tests."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -38,12 +37,7 @@ NAMES = [f"layer{stage}.{block}.conv1" for stage in (1, 2, 3, 4) for block in (0
 BLOCK = "the paper's block"
 
 
-@pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def variant(name: str, **changes: Any) -> TSN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,12 +22,7 @@ from ops.running.checkpoint import Checkpoint, load_matching_weights
 EXTRAS = {"temporal_pool": True, "non_local": True, "add_se": True}
 
 
-@pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_non_local_is_the_literal_one() -> None:

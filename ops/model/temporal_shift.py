@@ -109,6 +109,6 @@ class WithTemporal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N·T, C, H, W)` to whatever `net` makes of that shape."""
         merged: Callable[..., torch.Tensor] | None = getattr(self.temporal, "before_pointwise", None)
-        if merged and is_pointwise(self.net) and not is_watched(self.temporal):
+        if merged is not None and is_pointwise(self.net) and not is_watched(self.temporal):
             return merged(x, self.net)
         return self.net(self.temporal(x))

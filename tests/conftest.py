@@ -38,13 +38,22 @@ SHARED = HERE.parent.parent / "shared"
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
     """A test of what is optional is skipped where its package is not installed; one that is there must work."""
     outcome: Any = yield
-    error = call.excinfo.value if call.excinfo else None
-    packages = error.packages if isinstance(error, MissingError) else []
+    error: BaseException | None = call.excinfo.value if call.excinfo else None
+    while error is not None:  # a message that another was expected instead of stands behind its own
+        if packages := _missing_packages(error):
+            report = outcome.get_result()
+            report.outcome = "skipped"
+            report.longrepr = str(HERE), 0, f"Skipped: needs {', '.join(packages)}"
+            return
+        error = error.__context__
+
+
+def _missing_packages(error: BaseException) -> list[str]:
+    """Which packages an error asks for, if none of them is installed."""
+    packages = list(error.packages) if isinstance(error, MissingError) else []
     if isinstance(error, ValueError) and "pip install timm" in str(error):  # archs' own, which knows nothing of ops
         packages = ["timm"]
-    if packages and not any(importlib.util.find_spec(name.partition(".")[0]) for name in packages):
-        report = outcome.get_result()
-        report.outcome, report.longrepr = "skipped", (str(HERE), 0, f"Skipped: {error}")
+    return [] if any(importlib.util.find_spec(name.partition(".")[0]) for name in packages) else packages
 
 
 @pytest.fixture(autouse=True)

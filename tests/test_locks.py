@@ -134,6 +134,7 @@ def test_a_claim_waits_as_long_as_it_is_told(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_is_told_of_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
+    caplog.set_level("WARNING")
     without_locks(monkeypatch, number)
     for _ in range(2):
         with claimed(tmp_path, REMEDY), claimed(tmp_path / "run", REMEDY):

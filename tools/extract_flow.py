@@ -57,6 +57,7 @@ from ops.data.videofile import DamageError
 from ops.errors import InputError, did_you_mean, explained, reported
 from ops.files import check_writable, stays_below, write_text
 from ops.locks import claimed
+from ops.optional import MissingError
 from tools.options import add_frame_format, add_jobs, add_root, common_faults, documented_parser
 from tools.vid2img import name_fault, numbered, plan_jobs, read_settings
 from tools.video_folders import find_videos
@@ -335,7 +336,7 @@ def optical_flow(method: str) -> Flow:
     try:
         cv2: Any = importlib.import_module("cv2")
     except ImportError:
-        raise InputError(f"optical flow needs OpenCV: {INSTALL}") from None
+        raise MissingError(f"optical flow needs OpenCV: {INSTALL}", ["cv2"]) from None
     cv2.setNumThreads(1)
     if method == "dis":
         algorithm: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -81,6 +81,7 @@ def test_the_script_that_makes_it_is_how_it_was_made() -> None:
     said = vars(training_options([word for word in shlex.split(line)[2:] if word != "$@"]))
     options = read_checkpoint(MODEL).training["options"]
     since = {"nan", "sync_bn"}  # options that have come since
+    since |= {"shift_stages", "fex_parts", "fex_attention", "fex_norms", "fex_lr", "fex_wd"}
     assert options == {name: value for name, value in said.items() if name not in {*OF_THE_PLACE, *since}}
     assert read_checkpoint(MODEL).training["epoch"] == said["epochs"]
 

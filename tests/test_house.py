@@ -122,6 +122,7 @@ def commands(path: Path) -> list[list[str]]:
         ("docs/reports.md", 1),
         ("docs/demo_app.md", 2),
         ("docs/explain.md", 3),
+        ("docs/results.md", 2),
     ],
 )
 def test_documented_commands_exist_and_parse(

@@ -3,8 +3,8 @@
     python tools/run_experiments.py docs/experiments/*.toml
     python tools/results_page.py
 
-A part between `<!-- main -->` and `<!-- end -->` is made of docs/experiments/main.toml and main.csv; `published` of
-published.csv. What stands outside, what was found and what surprised, people write.
+A part between `<!-- medium -->` and `<!-- end -->` is made of docs/experiments/medium.toml and medium.csv; `published`
+of published.csv. What stands outside, what was found and what surprised, people write.
 """
 
 from __future__ import annotations

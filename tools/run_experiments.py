@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Trains and tests what experiments compare, and collects the numbers.
 
-    python tools/run_experiments.py docs/experiments/main.toml
+    python tools/run_experiments.py docs/experiments/medium.toml
     python tools/run_experiments.py docs/experiments/*.toml --jobs 2 --only tsm fex
-    python tools/run_experiments.py docs/experiments/main.toml --verify tsm
+    python tools/run_experiments.py docs/experiments/medium.toml --verify tsm
 
 Each arm is trained by main.py once for each seed and tested by test_models.py. The numbers go to NAME.csv and the
 learning curves to NAME.curves.csv beside the description, after each run. What is in these tables already is not run
@@ -69,13 +69,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, default=1, help="of each run on the CPU (1: a number depends on it in its last digits)")
     add("--gpus", nargs="+", metavar="N", help="a run at a time on each of these, instead of --jobs")
     add("--only", nargs="+", default=[], metavar="ARM", help="these arms")
-    add(
-        "--verify",
-        nargs="+",
-        default=[],
-        metavar="ARM",
-        help="train their first seed anew and compare",
-    )
+    add("--verify", nargs="+", default=[], metavar="ARM", help="train their first seed anew and compare")
     add("--keep_weights", action="store_true", help="keep each run's checkpoint: a further test needs no training then")
     add("--time", action="store_true", help="time a clip in each arm's network instead, into NAME.ms.csv")
     add("--dry_run", action="store_true", help="print the commands of what is missing")

@@ -174,7 +174,7 @@ class _Reading:
 
     def data(self, name: str, entry: Any) -> Data:
         entry = self.table(f"data.{name}", entry, {"make": list}, {"dataset": str})
-        make = [line if isinstance(line, str) else str(line) for line in entry["make"]]
+        make = [str(line) for line in entry["make"]]
         self.faults += [
             f"data.{name}: {line}: expected a command of tools/" for line in make if not line.startswith("tools/")
         ]

@@ -412,7 +412,7 @@ def commit_of_code() -> str:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--", "*.py")
-        return git("rev-parse", "--short=10", "HEAD") + "+" * bool(changed)
+        is_changed = bool(git("status", "--porcelain", "--", "*.py"))
+        return git("rev-parse", "--short=10", "HEAD") + "+" * is_changed
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

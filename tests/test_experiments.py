@@ -22,11 +22,11 @@ from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.results import write_scores
 from tools import marked_page, results_page, run_experiments
-from tools.experiments import page, running
-from tools.experiments.plan import read_experiment
-from tools.experiments.running import FailedError, Run, Runner, missing_runs
+from tools.experiments import outcome, page, running
+from tools.experiments.plan import Run, read_experiment
+from tools.experiments.running import FailedError, Runner, missing_runs
 from tools.experiments.statistics import mean, paired
-from tools.experiments.table import Epoch, Row, read_rows, write_rows
+from tools.experiments.table import Epoch, Mistake, Row, read_rows, write_rows
 
 TINY = "--arch resnet18 --pretrain none --num_segments 2 --input_size 32 -b 8 --epochs 1 --npb --amp off -j 0"
 TEXT = f"""
@@ -192,6 +192,14 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     experiment = read_experiment(described)
     training = experiment.training(experiment.arms[0])
     write_rows(described.with_suffix(".curves.csv"), Epoch, [Epoch("tsm", 3, 1, 2.5, 10.0, None, None, training)])
+    wrong = [
+        ("tsm", 3, "up", "down", 3),
+        ("tsm", 4, "up", "down", 2),
+        ("tsm", 4, "up", "left", 5),
+        ("tsn", 3, "a", "b", 1),
+    ]
+    marks = {"tsm": settings(described, 0), "tsn": "of other settings"}
+    write_rows(described.with_suffix(".mistakes.csv"), Mistake, [Mistake(*line, marks[line[0]]) for line in wrong])
     (described.parent / "published.csv").write_text(
         "network,data,frames,protocol,top1,reported_by,source,command\nTSM,V1,8,one,45.6,TSM,https://a.b/c,bash x.sh\n"
     )
@@ -202,8 +210,9 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     results_page.main(["--top", str(top)])
     text = (top / "docs" / "results.md").read_text()
     assert text.startswith("Before\n<!-- small -->\n") and "old" not in text and "**Which is better?**" in text
-    assert "| TSM | 2 | 55.0 ± 63.5 |  | 1.500 | 0.1 | 11.2 |" in text
-    assert "| TSN | 1 | 40.0 | -10.0 | 1.500 | 0.1 | 11.2 |" in text
+    assert "| TSM | 2 | 55.0 ± 63.5 |  | 1.500 | 1.400 | 0.1 | 11.2 |" in text
+    assert "| TSN | 1 | 40.0 | -10.0 | 1.500 | 1.400 | 0.1 | 11.2 |" in text
+    assert "| TSM | 5 | up for down 50, up for left 50 |" in text and "a for b" not in text
     assert "| TSM | V1 | 8 | one | 45.6 | [TSM](https://a.b/c) | `bash x.sh` |" in text
     assert (
         (described.parent / "small.png").stat().st_size > 1000 < (described.parent / "small.curves.png").stat().st_size
@@ -259,9 +268,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             (folder / "category.txt").write_text("a\nb\n")
 
     monkeypatch.setattr(Runner, "_execute", execute)
-    monkeypatch.setattr(running, "options_from_flags", lambda options, classes: (options, classes))
-    monkeypatch.setattr(running, "on_meta", lambda options: options)
-    monkeypatch.setattr(running, "complexity", lambda network, size: (11_200_000, 123_000_000))
+    monkeypatch.setattr(outcome, "options_from_flags", lambda options, classes: (options, classes))
+    monkeypatch.setattr(outcome, "on_meta", lambda options: options)
+    monkeypatch.setattr(outcome, "complexity", lambda network, size: (11_200_000, 123_000_000))
     return told
 
 
@@ -281,6 +290,11 @@ def test_runs_fill_the_tables_and_failures_are_told(
     assert [r.arm for r in read_rows(described.with_suffix(".csv"), Row)] == ["tsm", "tsm", "tsn"]
     assert [command[0] for command in quick["commands"]] == ["main.py", "test_models.py"]
     assert len(read_rows(described.with_suffix(".curves.csv"), Epoch)) == 3
+    wrong = [
+        (m.arm, m.seed, m.label, m.predicted, m.videos)
+        for m in read_rows(described.with_suffix(".mistakes.csv"), Mistake)
+    ]
+    assert wrong == [(arm, seed, "x", "y", 1) for arm, seed in (("tsm", 3), ("tsm", 4), ("tsn", 3))]
     assert not list((tmp_path / "work").glob("*/checkpoint"))
 
 

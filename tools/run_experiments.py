@@ -5,12 +5,12 @@
     python tools/run_experiments.py docs/experiments/*.toml --jobs 2 --only tsm fex
     python tools/run_experiments.py docs/experiments/medium.toml --verify tsm
 
-Each arm is trained by main.py once for each seed and tested by test_models.py. The numbers go to NAME.csv and the
-learning curves to NAME.curves.csv beside the description, after each run. What is in these tables already is not run
-again, a run that was stopped goes on from its last checkpoint (SIGTERM and Ctrl-C save), and one that fails is told at
-the end, with its log. --verify trains arms anew, elsewhere, and says whether they give the numbers of the table; --time
-times a clip in each arm's network, on a machine that should do nothing else. tools/results_page.py makes
-docs/results.md of the tables.
+Each arm is trained by main.py once for each seed and tested by test_models.py. The numbers go to NAME.csv, the
+learning curves to NAME.curves.csv, and which class was taken for which to NAME.mistakes.csv, beside the description,
+after each run. What is in these tables already is not run again, a run that was stopped goes on from its last
+checkpoint (SIGTERM and Ctrl-C save), and one that fails is told at the end, with its log. --verify trains arms anew,
+elsewhere, and says whether they give the numbers of the table; --time times a clip in each arm's network, on a machine
+that should do nothing else. tools/results_page.py makes docs/results.md of the tables.
 """
 
 from __future__ import annotations

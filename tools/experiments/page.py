@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops.errors import InputError
 from ops.tables import read_csv
 from tools.experiments import plots
-from tools.experiments.plan import Arm, Experiment, read_experiment
+from tools.experiments.plan import Arm, Experiment, Test, read_experiment
 from tools.experiments.statistics import Mean, mean, paired
-from tools.experiments.table import Epoch, Row, Time, read_rows, row_of, values
+from tools.experiments.table import Epoch, Mistake, Row, Time, read_rows, row_of, values
 
 PUBLISHED = "published"  # the part, and the table, of what others report
+COMMONEST = 5  # mistakes that are shown
 
 
 def read(folder: Path, name: str) -> tuple[Experiment, list[Row]]:
@@ -53,6 +55,7 @@ def part(folder: Path, name: str) -> list[str]:
         "",
         *table(experiment, rows, times_of(folder, experiment)),
         "",
+        *mistakes(experiment, rows, folder),
         *shown,
     ]
 
@@ -80,13 +83,13 @@ def setup(experiment: Experiment, rows: Sequence[Row], folder: str) -> list[str]
 def table(
     experiment: Experiment, rows: Sequence[Row], times: Mapping[str, Time], only: Sequence[str] | None = None
 ) -> list[str]:
-    """A line for each arm: its accuracy in each test, the difference to the baseline's, loss and cost."""
+    """A line for each arm: its accuracy in each test, the difference to the baseline's, losses and cost."""
     tests = experiment.tests
     base = next((arm.words for arm in experiment.arms if arm.name == experiment.baseline), None)
     heads = ["network", "seeds", *(f"{test.name}: top-1 %" if len(tests) > 1 else "top-1 %" for test in tests)]
-    at = f" ({tests[0].name})" if len(tests) > 1 else ""
-    heads += [f"less {base}, paired{at}"] if base else []
-    heads += ["training loss", "GMACs", "M parameters", *(["ms a clip"] if times else [])]
+    for test in compared(experiment):
+        heads.append(f"less {base}, paired{f' ({test.name})' if len(tests) > 1 else ''}")
+    heads += ["training loss", "validation loss", "GMACs", "M parameters", *(["ms a clip"] if times else [])]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm in experiment.arms:
         own = [row for row in rows if row.arm == arm.name]
@@ -95,6 +98,12 @@ def table(
             found += [f"{times[arm.name].ms:.3g}" if arm.name in times else ""] if times else []
             lines.append(f"| {' | '.join(found)} |")
     return lines
+
+
+def compared(experiment: Experiment) -> list[Test]:
+    """The tests in which each arm is compared with the baseline: those along an axis, or the first."""
+    along = [test for test in experiment.tests if test.x is not None]
+    return (along or list(experiment.tests[:1])) if experiment.baseline else []
 
 
 def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[Row]) -> list[str]:
@@ -106,12 +115,30 @@ def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[R
         changed = values(own, arm.name, test.name, "changed") if test.changed_from else {}
         more = f" ({mean(list(changed.values())).value:.1f} % of the predictions changed)" if changed else ""
         found.append(f"{mean(list(accuracy.values()))}{more}" if accuracy else "")
-    if experiment.baseline:
-        difference = paired(values(rows, experiment.baseline, first), values(own, arm.name, first))
+    for test in compared(experiment):
+        difference = paired(*(values(rows, name, test.name) for name in (str(experiment.baseline), arm.name)))
         found.append("" if arm.name == experiment.baseline or difference is None else signed(difference))
-    losses = values(own, arm.name, first, "train_loss")
-    found.append(f"{mean(list(losses.values())).value:.3f}" if losses else "")
+    for loss in ("train_loss", "val_loss"):
+        losses = [value for value in values(own, arm.name, first, loss).values() if value is not None]
+        found.append(f"{mean(losses).value:.3f}" if losses else "")
     return [*found, f"{own[0].gmacs:.3g}", f"{own[0].mparams:.3g}"]
+
+
+def mistakes(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[str]:
+    """What the arms that the description puts first take for what, in percent of all that they get wrong."""
+    test = experiment.tests[0]
+    every = read_rows(folder / f"{experiment.name}.mistakes.csv", Mistake)
+    lines = [f"| network | wrong of {rows[0].videos} | most often taken for another, % of these |", "|---|---|---|"]
+    for arm in (arm for arm in experiment.arms if arm.name in experiment.brief):
+        pairs: Counter[tuple[str, str]] = Counter()
+        own = [line for line in every if (line.arm, line.settings) == (arm.name, experiment.settings(arm, test))]
+        for line in own:
+            pairs[line.label, line.predicted] += line.videos
+        if own:
+            wrong = pairs.total()
+            shares = [f"{a} for {b} {100 * n / wrong:.0f}" for (a, b), n in pairs.most_common(COMMONEST)]
+            lines.append(f"| {arm.words} | {wrong / len({line.seed for line in own}):.0f} | {', '.join(shares)} |")
+    return [*lines, ""] if len(lines) > 2 else []
 
 
 def signed(difference: Mean) -> str:
@@ -123,7 +150,7 @@ def signed(difference: Mean) -> str:
 def pictures(experiment: Experiment, folder: Path) -> dict[str, str]:
     """The names of an experiment's pictures, and what they show."""
     name = experiment.name
-    curves = {f"{name}.curves.png": f"{experiment.title}: training loss"}
+    curves = {f"{name}.curves.png": f"{experiment.title}: losses"}
     return {f"{name}.png": experiment.title} | (curves if (folder / f"{name}.curves.csv").exists() else {})
 
 

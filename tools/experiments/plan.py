@@ -105,6 +105,29 @@ class Experiment:
         return digest((self.training(arm), test.data.make, test.data.dataset, test.flags, test.changed_from))
 
 
+@dataclass(frozen=True)
+class Run:
+    """An arm with a seed."""
+
+    experiment: Experiment
+    table: Path
+    arm: Arm
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.experiment.name}: {self.arm.name}, seed {self.seed}"
+
+    @property
+    def data(self) -> list[Data]:
+        """All data sets that it needs."""
+        return list(dict.fromkeys([self.arm.data, *(test.data for test in self.experiment.tests)]))
+
+    @property
+    def inputs(self) -> str:
+        """A mark of the files that it takes from elsewhere; empty where there are none."""
+        return inputs_of([self.experiment.train, self.arm.flags, *(line for data in self.data for line in data.make)])
+
+
 def digest(content: object) -> str:
     """Eight digits that stand for it."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]

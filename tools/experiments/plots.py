@@ -59,16 +59,20 @@ def draw_against_x(experiment: Experiment, rows: Sequence[Row], tests: Sequence[
 
 
 def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> None:
-    """The training loss of each arm, the mean of its seeds."""
+    """The losses of each arm, the mean of its seeds: a line for training, dots for validation."""
     figure, axes = _figure(6.5, 3.8)
     for number, arm in enumerate(experiment.arms):
         own = [epoch for epoch in epochs if epoch.arm == arm.name]
         numbers = sorted({epoch.epoch for epoch in own})
         heights = [mean([e.train_loss for e in own if e.epoch == epoch]).value for epoch in numbers]
-        style = STYLES[number // len(COLOURS) % len(STYLES)]
-        axes.plot(numbers, heights, style, label=arm.words, color=COLOURS[number % len(COLOURS)], linewidth=1.3)
+        style, colour = STYLES[number // len(COLOURS) % len(STYLES)], COLOURS[number % len(COLOURS)]
+        axes.plot(numbers, heights, style, label=arm.words, color=colour, linewidth=1.3)
+        validated = [(e.epoch, e.val_loss) for e in own if e.val_loss is not None]
+        at = sorted({epoch for epoch, _ in validated})
+        losses = [mean([loss for epoch, loss in validated if epoch == x]).value for x in at]
+        axes.plot(at, losses, "o", color=colour, markersize=3.5)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("training loss")
+    axes.set_ylabel("loss: line training, dots validation")
     axes.set_yscale("log")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=7, frameon=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import queue
@@ -20,50 +19,23 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ops.errors import InputError
-from ops.evaluation.ensemble import named_scores
 from ops.files import write_text
 from ops.locks import claimed
-from ops.model.tsn import options_from_flags
 from ops.running.checkpoint import LATEST
-from ops.running.runlog import ENVIRONMENT, OPTIONS, TABLE
 from ops.running.signals import ENDING
-from tools.complexity import complexity, on_meta
-from tools.experiments.plan import Arm, Data, Experiment, inputs_of, words_of
-from tools.experiments.table import Epoch, Row, read_rows, row_of, write_merged
+from tools.experiments.outcome import TRAINING, Outcome, files_of, outcome_of
+from tools.experiments.plan import Data, Experiment, Run, inputs_of, words_of
+from tools.experiments.table import Epoch, Mistake, Row, read_rows, row_of, write_merged
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TAIL = 8  # lines of a failed program's log that are shown
-MADE, TRAINING = "made", "training.json"  # a data set is complete; how far a training is, and of which code
+MADE = "made"  # a data set is complete
 
 
 class FailedError(Exception):
     """A run can't be done: a program of it has ended with another status than 0, or what it needs is not there."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """An arm with a seed."""
-
-    experiment: Experiment
-    table: Path
-    arm: Arm
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.experiment.name}: {self.arm.name}, seed {self.seed}"
-
-    @property
-    def data(self) -> list[Data]:
-        """All data sets that it needs."""
-        return list(dict.fromkeys([self.arm.data, *(test.data for test in self.experiment.tests)]))
-
-    @property
-    def inputs(self) -> str:
-        """A mark of the files that it takes from elsewhere; empty where there are none."""
-        return inputs_of([self.experiment.train, self.arm.flags, *(line for data in self.data for line in data.make)])
 
 
 @dataclass
@@ -88,10 +60,11 @@ class Runner:
             print(f"{len(missing)} runs to do, {len(self.slots)} at a time", flush=True)
             waiting = Counter(self._place(run, self.work) for run in missing)
 
-            def keep(run: Run, rows: Sequence[Row], curve: Sequence[Epoch]) -> None:
+            def keep(run: Run, outcome: Outcome) -> None:
                 with self._lock_of(run.table):
-                    write_merged(run.table, Row, rows, run.experiment)
-                    write_merged(run.table.with_suffix(".curves.csv"), Epoch, curve, run.experiment)
+                    write_merged(run.table, Row, outcome.rows, run.experiment)
+                    write_merged(run.table.with_suffix(".curves.csv"), Epoch, outcome.epochs, run.experiment)
+                    write_merged(run.table.with_suffix(".mistakes.csv"), Mistake, outcome.mistakes, run.experiment)
                 place = self._place(run, self.work)
                 waiting[place] -= 1
                 if not waiting[place] and not self.keep_weights:
@@ -124,7 +97,7 @@ class Runner:
             raise InputError(f"not in the table yet, nothing to compare with: {', '.join(lacking)}")
         found: dict[Run, Sequence[Row]] = {}
         with self._alone({}), tempfile.TemporaryDirectory(prefix="verify.", dir=self.work) as folder:
-            failed = self._all(runs, Path(folder), lambda run, rows, _: found.update({run: rows}))
+            failed = self._all(runs, Path(folder), lambda run, outcome: found.update({run: outcome.rows}))
         differing = 0
         for run, rows in found.items():
             for row, before in zip(rows, known[run], strict=True):
@@ -137,9 +110,7 @@ class Runner:
 
     # ---- Side by side
 
-    def _all(
-        self, runs: Sequence[Run], folder: Path, keep: Callable[[Run, Sequence[Row], Sequence[Epoch]], object]
-    ) -> dict[Run, str]:
+    def _all(self, runs: Sequence[Run], folder: Path, keep: Callable[[Run, Outcome], object]) -> dict[Run, str]:
         """Does the runs and keeps what each gave, before it counts as done; returns those that failed, and why."""
         free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         for slot in self.slots:
@@ -148,11 +119,12 @@ class Runner:
         def one(run: Run) -> str:
             slot = free.get()
             try:
-                rows, curve = self._one(run, folder, slot)
+                outcome = self._one(run, folder, slot)
             finally:
                 free.put(slot)
-            keep(run, rows, curve)
-            return f"{', '.join(f'{row.test} {row.top1:.2f} %' for row in rows)}; {rows[0].seconds:.0f} s"
+            keep(run, outcome)
+            accuracies = ", ".join(f"{row.test} {row.top1:.2f} %" for row in outcome.rows)
+            return f"{accuracies}; {outcome.rows[0].seconds:.0f} s"
 
         failed: dict[Run, str] = {}
         with self._stopped_together(), ThreadPoolExecutor(len(self.slots)) as pool:
@@ -197,7 +169,7 @@ class Runner:
 
     # ---- One run
 
-    def _one(self, run: Run, folder: Path, slot: str | None) -> tuple[list[Row], list[Epoch]]:
+    def _one(self, run: Run, folder: Path, slot: str | None) -> Outcome:
         """Trains and tests; the numbers, in the order of the tests."""
         for data in run.data:
             self._make(data)
@@ -207,7 +179,7 @@ class Runner:
             self._train(train, place, slot)
             for test, command in zip(run.experiment.tests, tests, strict=True):
                 self._execute(command, place / f"test.{test.name}.txt", slot)
-            return rows_of(run, place, self._classes(run.arm.data)), curve_of(run, place)
+            return outcome_of(run, place, self._classes(run.arm.data))
 
     def _train(self, command: Sequence[str], place: Path, slot: str | None) -> None:
         """Unless it is done. What was begun by other code is begun anew."""
@@ -238,7 +210,7 @@ class Runner:
         weights = str(place / "checkpoint" / "run" / LATEST)
         tests = []
         for test in run.experiment.tests:
-            result, scores = (str(place / f"test.{test.name}.{ending}") for ending in ("json", "npz"))
+            result, scores = map(str, files_of(place, test.name))
             left = ["--weights", weights, "--result_json", result, "--save_scores", scores]
             tests.append(self._program("test_models.py", test.data, [*words_of(test.flags), *left]))
         return train, tests
@@ -330,78 +302,6 @@ def _status(failed: Mapping[Run, str]) -> int:
     if failed:
         print(f"{len(failed)} runs failed: {'; '.join(map(str, failed))}. Started again, they go on", flush=True)
     return 1 if failed else 0
-
-
-def rows_of(run: Run, place: Path, classes: int) -> list[Row]:
-    """What the programs have left in `place`."""
-    log = place / "log" / "run"
-    files = log / OPTIONS, log / ENVIRONMENT, place / TRAINING
-    options, about, training = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-    parameters, macs = complexity(on_meta(options_from_flags(options, classes)), options["input_size"])
-    last = lines_of(place)[-1]
-    rows = []
-    for test in run.experiment.tests:
-        result = json.loads((place / f"test.{test.name}.json").read_text(encoding="utf-8"))
-        rows.append(
-            Row(
-                arm=run.arm.name,
-                seed=run.seed,
-                test=test.name,
-                top1=round(result["top1"], 3),
-                top5=round(result["top5"], 3),
-                videos=result["videos"],
-                changed=None if test.changed_from is None else changed(place, test.changed_from, test.name),
-                train_loss=round(float(last["train_loss"]), 5),
-                val_loss=_number(last["val_loss"], 5),
-                gmacs=round(macs / 1e9, 4),
-                mparams=round(parameters / 1e6, 3),
-                seconds=training["seconds"],
-                commit=training["commit"],
-                torch=about["torch"],
-                device=about["gpus"][0] if about["gpus"] else "cpu",
-                threads=about["threads"],
-                precision=options["precision"],
-                inputs=run.inputs,
-                settings=run.experiment.settings(run.arm, test),
-            )
-        )
-    return rows
-
-
-def changed(place: Path, before: str, after: str) -> float:
-    """How many of a hundred videos two tests of the same videos give another class."""
-    first, second = (named_scores(place / f"test.{name}.npz")[0] for name in (before, after))
-    if first.paths != second.paths:
-        raise FailedError(f"{place}: the tests {before} and {after} are not of the same videos")
-    differ = first.scores.argmax(dim=1) != second.scores.argmax(dim=1)
-    return round(100 * float(differ.double().mean()), 3)
-
-
-def curve_of(run: Run, place: Path) -> list[Epoch]:
-    """The learning curve that main.py has left."""
-    return [
-        Epoch(
-            arm=run.arm.name,
-            seed=run.seed,
-            epoch=int(line["epoch"]),
-            train_loss=round(float(line["train_loss"]), 5),
-            train_top1=round(float(line["train_top1"]), 3),
-            val_loss=_number(line["val_loss"], 5),
-            val_top1=_number(line["val_top1"], 3),
-            settings=run.experiment.training(run.arm),
-        )
-        for line in lines_of(place)
-    ]
-
-
-def lines_of(place: Path) -> list[dict[str, Any]]:
-    """Of the training's log, an epoch each."""
-    with (place / "log" / "run" / TABLE).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _number(cell: str, digits: int) -> float | None:
-    return round(float(cell), digits) if cell else None
 
 
 def commit_of_code() -> str:

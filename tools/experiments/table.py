@@ -1,4 +1,4 @@
-"""The numbers of an experiment: docs/experiments/NAME.csv, a row for each arm, seed and test, and the learning curves.
+"""The tables of an experiment: NAME.csv, a row for each arm, seed and test; learning curves and mistakes beside it.
 
 A row holds the mark of the settings that it was made with (`Experiment.settings`): other settings, and it is made anew.
 """
@@ -75,6 +75,18 @@ class Epoch:
     train_top1: float
     val_loss: float | None
     val_top1: float | None
+    settings: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """How many videos of one class the experiment's first test has taken for another."""
+
+    arm: str
+    seed: int
+    label: str
+    predicted: str
+    videos: int
     settings: str
 
 

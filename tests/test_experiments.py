@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,26 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     described.write_text(TEXT.replace(TINY, f"{TINY} --lr 0.5"))
     with pytest.raises(InputError, match=r"small\.csv: nothing yet: python tools/run_experiments\.py"):
         results_page.main(["--top", str(top)])
+
+
+def test_networks_are_compared_in_every_test_along_an_axis_and_not_in_one_of_other_predictions(described: Path) -> None:
+    more = "".join(
+        f'\n[tests.{name}]\ndata = "small"\nflags = "-j 0"\n{line}\n'
+        for name, line in (("slow", "x = 0"), ("fast", "x = 4"), ("alone", 'changed_from = "plain"'))
+    )
+    described.write_text(TEXT + more)
+    experiment = read_experiment(described)
+    numbers = {"plain": (50.0, 40.0), "slow": (50.0, 45.0), "fast": (50.0, 30.0), "alone": (50.0, 40.0)}
+    rows = [
+        replace(row(arm, top1=top1, changed=25.0 if test == "alone" else None, settings=""), test=test)
+        for test, both in numbers.items()
+        for arm, top1 in zip(("tsm", "tsn"), both, strict=True)
+    ]
+    heads, _, _, tsn = page.table(experiment, rows, {})
+    found = dict(zip(heads.split(" | "), tsn.split(" | "), strict=True))
+    assert (found["fast: top-1 %"], found["less TSM, paired (fast)"]) == ("30.0", "-20.0")
+    assert found["less TSM, paired (slow)"] == "-5.0" and found["alone: other predictions, %"] == "25.0"
+    assert "less TSM, paired (plain)" not in found and "alone: top-1 %" not in found
 
 
 def test_the_pages_of_the_project_are_what_its_tables_make() -> None:

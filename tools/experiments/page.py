@@ -86,9 +86,12 @@ def table(
     """A line for each arm: its accuracy in each test, the difference to the baseline's, losses and cost."""
     tests = experiment.tests
     base = next((arm.words for arm in experiment.arms if arm.name == experiment.baseline), None)
-    heads = ["network", "seeds", *(f"{test.name}: top-1 %" if len(tests) > 1 else "top-1 %" for test in tests)]
-    for test in compared(experiment):
-        heads.append(f"less {base}, paired{f' ({test.name})' if len(tests) > 1 else ''}")
+    several = sum(test.changed_from is None for test in tests) > 1
+    heads = ["network", "seeds"]
+    for test in tests:
+        name = f"{test.name}: " if several else ""
+        heads.append(f"{name}top-1 %" if test.changed_from is None else f"{test.name}: other predictions, %")
+    heads += [f"less {base}, paired{f' ({test.name})' if several else ''}" for test in compared(experiment)]
     heads += ["training loss", "validation loss", "GMACs", "M parameters", *(["ms a clip"] if times else [])]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm in experiment.arms:
@@ -111,10 +114,8 @@ def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[R
     first = experiment.tests[0].name
     found = [arm.words.replace("|", "\\|"), str(len({row.seed for row in own}))]
     for test in experiment.tests:
-        accuracy = values(own, arm.name, test.name)
-        changed = values(own, arm.name, test.name, "changed") if test.changed_from else {}
-        more = f" ({mean(list(changed.values())).value:.1f} % of the predictions changed)" if changed else ""
-        found.append(f"{mean(list(accuracy.values()))}{more}" if accuracy else "")
+        numbers = list(values(own, arm.name, test.name, "changed" if test.changed_from else "top1").values())
+        found.append(str(mean(numbers)) if numbers else "")
     for test in compared(experiment):
         difference = paired(*(values(rows, name, test.name) for name in (str(experiment.baseline), arm.name)))
         found.append("" if arm.name == experiment.baseline or difference is None else signed(difference))

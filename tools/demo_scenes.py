@@ -80,6 +80,7 @@ VERSION = 1  # of the pixels, noted in the data set: to be raised with every cha
 class Difficulty:
     """What makes the videos of a data set easy or hard."""
 
+    name: str
     classes: tuple[str, ...]
     resting: tuple[int, ...]  # how many small objects at rest there may be
     restless: tuple[int, ...]  # and how many that move by themselves
@@ -91,9 +92,12 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "easy": Difficulty(CLASSES, (1, 2, 3), (0,), 1.0, 0.0, 1.0, "static", "pan"),
-    "medium": Difficulty(ALL_CLASSES, (2, 3, 4), (1, 2), 0.9, 0.15, 1.75, "static", "pan"),
-    "hard": Difficulty(ALL_CLASSES, (4, 5, 6), (2, 3, 4), 0.75, 0.4, 1.75, "moving", "shake"),
+    each.name: each
+    for each in (
+        Difficulty("easy", CLASSES, (1, 2, 3), (0,), 1.0, 0.0, 1.0, "static", "pan"),
+        Difficulty("medium", ALL_CLASSES, (2, 3, 4), (1, 2), 0.9, 0.15, 1.75, "static", "pan"),
+        Difficulty("hard", ALL_CLASSES, (4, 5, 6), (2, 3, 4), 0.75, 0.4, 1.75, "moving", "shake"),
+    )
 }
 
 
@@ -109,6 +113,7 @@ class Style:
     def described(self) -> dict[str, object]:
         """What may be chosen of it, by name."""
         return {
+            "difficulty": self.difficulty.name,
             "background": self.background.kind,
             "background_strength": self.background.strength,
             "camera": self.camera.kind,

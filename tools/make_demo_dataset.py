@@ -55,7 +55,7 @@ BOXES = "boxes.json"
 CONTENT = frozenset({"category.txt", "train_videofolder.txt", "val_videofolder.txt", "frames", BOXES, MARKER})
 MADE_BY = "tools/make_demo_dataset.py"
 
-UNSAID = {"difficulty": "easy", **EASY.described()}  # settings that MARKER leaves out, as before there were others
+UNSAID = EASY.described()  # settings that MARKER leaves out, as before there were others
 
 Video = tuple[int, str, int, int]  # seed, split, label, number: what `scene` takes
 
@@ -67,14 +67,12 @@ class Settings:
     seed: int
     videos_per_class: int
     val_videos_per_class: int
-    difficulty: str = "easy"
     style: Style = EASY
 
     def marker(self) -> dict[str, object]:
         """What MARKER holds; of the UNSAID only what is not so."""
         numbers = {name: getattr(self, name) for name in ("seed", "videos_per_class", "val_videos_per_class")}
-        chosen = {"difficulty": self.difficulty, **self.style.described()}
-        said = {key: value for key, value in chosen.items() if value != UNSAID[key]}
+        said = {key: value for key, value in self.style.described().items() if value != UNSAID[key]}
         return {"made_by": MADE_BY, "version": VERSION, **numbers, **said}
 
     def videos(self) -> list[Video]:
@@ -168,7 +166,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         footage=footage_of(args.backgrounds) if args.backgrounds else None,
     )
     numbers = args.seed, args.videos_per_class, args.val_videos_per_class
-    return Settings(*numbers, args.difficulty, drawn)
+    return Settings(*numbers, drawn)
 
 
 def make(root: Path, settings: Settings, jobs: int, force: bool = False) -> Path:

@@ -22,9 +22,11 @@ import opts
 from ops.errors import InputError
 from ops.evaluation.ensemble import Predictions
 from ops.evaluation.results import write_scores
+from ops.locks import claimed
 from tools import marked_page, results_page, run_experiments
 from tools.experiments import outcome, page, running
-from tools.experiments.plan import Run, read_experiment
+from tools.experiments.plan import Run, inputs_of, read_experiment, unset_in
+from tools.experiments.provenance import conditions
 from tools.experiments.running import FailedError, Runner, missing_runs
 from tools.experiments.statistics import mean, paired
 from tools.experiments.table import Epoch, Mistake, Row, read_rows, write_rows
@@ -119,6 +121,13 @@ def test_runs_come_seed_by_seed(described: Path) -> None:
         ('flags = "-j 0 --batch_size 8"', "", "tests.plain.flags: missing"),
         ("[train]", "[train", "not TOML"),
         ("[arms.tsn]", '[arms."../tsn"]', r"arms\.\.\./tsn: expected a name of letters"),
+        ("[arms.tsn]", '[arms."../x.tsn"]', r"arms\.\.\./x\.tsn: expected a name of letters"),
+        ("[arms.tsn]", '[arms.""]', r"arms\.: expected a name of letters"),
+        (
+            'make = ["tools/make_demo_dataset.py --videos_per_class 1 --val_videos_per_class 1 --jobs 1"]',
+            "make = []",
+            r"data\.small\.make: expected commands of tools/",
+        ),
         ("--no-shift", "--no-shift 'x", "arms.tsn.flags: --no-shift 'x: No closing quotation"),
         (
             'flags = "-j 0 --batch_size 8"',
@@ -144,6 +153,25 @@ def test_other_settings_have_another_mark(described: Path) -> None:
 
 
 # ---- Tables
+
+
+def test_a_comparison_is_of_the_other_tests_settings_too(described: Path) -> None:
+    more = '\n[tests.alone]\ndata = "small"\nflags = "-j 0"\nchanged_from = "plain"\n'
+
+    def marks() -> list[str]:
+        experiment = read_experiment(described)
+        return [experiment.settings(experiment.arms[0], test) for test in experiment.tests]
+
+    described.write_text(TEXT + more)
+    before = marks()
+    described.write_text(TEXT.replace("--batch_size 8", "--batch_size 16") + more)
+    assert all(mark != was for mark, was in zip(marks(), before, strict=True))
+
+
+def test_an_empty_description_is_refused(described: Path) -> None:
+    described.write_text('title = ""\nquestion = ""\nseeds = [0]\ndata = {}\ntests = {}\narms = {}\ntrain = {}\n')
+    with pytest.raises(InputError, match="data: empty; tests: empty; arms: empty"):
+        read_experiment(described)
 
 
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -194,9 +222,9 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     training = experiment.training(experiment.arms[0])
     write_rows(described.with_suffix(".curves.csv"), Epoch, [Epoch("tsm", 3, 1, 2.5, 10.0, None, None, training)])
     wrong = [
-        ("tsm", 3, "up", "down", 3),
-        ("tsm", 4, "up", "down", 2),
-        ("tsm", 4, "up", "left", 5),
+        ("tsm", 3, "up", "down", 5),  # and none with seed 4
+        ("tsm", 3, "up", "left", 5),
+        ("tsm", 9, "up", "down", 50),  # a seed that is described no more
         ("tsn", 3, "a", "b", 1),
     ]
     marks = {"tsm": settings(described, 0), "tsn": "of other settings"}
@@ -220,6 +248,13 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     )
     assert (top / "README.md").read_text().endswith("<!-- end -->\nAfter\n")
     again = text
+    (described.parent / "published.csv").write_text((described.parent / "published.csv").read_text() + "TSM,V2\n")
+    with pytest.raises(InputError, match=r"published\.csv: line 3: 2 cells, expected 8"):
+        results_page.main(["--top", str(top)])
+    assert (top / "docs" / "results.md").read_text() == text
+    (described.parent / "published.csv").write_text(
+        "".join((described.parent / "published.csv").read_text().splitlines(keepends=True)[:2])
+    )
     results_page.main(["--top", str(top)])
     assert (top / "docs" / "results.md").read_text() == again
     described.write_text(TEXT.replace(TINY, f"{TINY} --lr 0.5"))
@@ -276,7 +311,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             (log / "options.json").write_text(json.dumps({**network, "input_size": 32, "precision": "off"}))
             (log / "environment.json").write_text('{"torch": "2.14", "gpus": [], "threads": 1}')
         elif command[0] == "test_models.py":
-            assert Path(flags["--weights"]).parents[2].is_dir()
+            assert (Path(flags["--weights"]).parents[2] / "log" / "run" / "log.csv").is_file()  # trained before
             result = {"top1": 50.0 + len(told["commands"]), "top5": 90.0, "videos": 4}
             Path(flags["--result_json"]).write_text(json.dumps(result))
             right = 1 if flags["--batch_size"] == "1" else 0  # of one video in four
@@ -285,7 +320,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             write_scores(Path(flags["--save_scores"]), predictions, ["x", "y"])
         else:
             folder = Path(flags["--root_dataset"]) / "demo"
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             (folder / "category.txt").write_text("a\nb\n")
 
     monkeypatch.setattr(Runner, "_execute", execute)
@@ -309,14 +344,15 @@ def test_runs_fill_the_tables_and_failures_are_told(
     quick["fail"], quick["commands"] = "", []
     assert run_experiments.main(argv) == 0
     assert [r.arm for r in read_rows(described.with_suffix(".csv"), Row)] == ["tsm", "tsm", "tsn"]
-    assert [command[0] for command in quick["commands"]] == ["main.py", "test_models.py"]
+    # Each start asks the tool anew whether the data are complete and of its settings.
+    assert [command[0] for command in quick["commands"]] == ["tools/make_demo_dataset.py", "main.py", "test_models.py"]
     assert len(read_rows(described.with_suffix(".curves.csv"), Epoch)) == 3
     wrong = [
         (m.arm, m.seed, m.label, m.predicted, m.videos)
         for m in read_rows(described.with_suffix(".mistakes.csv"), Mistake)
     ]
     assert wrong == [(arm, seed, "x", "y", 1) for arm, seed in (("tsm", 3), ("tsm", 4), ("tsn", 3))]
-    assert not list((tmp_path / "work").glob("*/checkpoint"))
+    assert not list((tmp_path / "work").glob("ts*"))
 
 
 def test_a_fault_of_one_run_takes_nothing_of_the_others(
@@ -365,13 +401,43 @@ def test_other_files_from_elsewhere_make_other_numbers(
     assert len(marks[0]) == len(marks[1]) == 1 and marks[0] != marks[1] and {""} not in marks
 
 
+@pytest.mark.parametrize("line", ["--tune_from $MY_FILE", "--tune_from=$MY_FILE", "--tune_from ${MY_FILE}"])
+def test_a_file_from_elsewhere_has_a_mark_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    given = tmp_path / "weights.pth"
+    given.write_text("one")
+    monkeypatch.setenv("MY_FILE", str(given))
+    before = inputs_of(["--plain 3", line])
+    given.write_text("two")
+    assert before and inputs_of(["--plain 3", line]) not in (before, "")
+    monkeypatch.setenv("MY_FILE", "")
+    assert inputs_of([line]) == "" and unset_in(line.split()) == ["MY_FILE"]
+
+
+def test_a_tests_files_from_elsewhere_are_marked_too(described: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described.write_text(TEXT.replace('flags = "-j 0 --batch_size 8"', 'flags = "-j 0 --test_list $MY_FILE"'))
+    monkeypatch.setenv("MY_FILE", str(described))
+    experiment = read_experiment(described)
+    assert Run(experiment, described.with_suffix(".csv"), experiment.arms[0], 3).inputs
+
+
+def test_rows_that_took_different_files_are_no_arm(described: Path) -> None:
+    mark = settings(described, 0)
+    rows = [row(settings=mark, inputs="one"), row(seed=4, settings=mark, inputs="two")]
+    write_rows(described.with_suffix(".csv"), Row, rows)
+    with pytest.raises(InputError, match=r"small\.csv: tsm: its rows took different files from elsewhere \(one, two\)"):
+        page.read(described.parent, "small")
+
+
 def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(FailedError, match=r"\$NO_SUCH_FILE: not set in the environment"):
         Runner(tmp_path, [None], 1)._execute(["main.py", "--pretrain", "$NO_SUCH_FILE"], tmp_path / "said.txt", None)
 
 
-def test_what_other_code_has_begun_is_begun_anew(
-    described: Path, tmp_path: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("differs", ["code", "torch", "device", "threads"])
+def test_what_was_begun_otherwise_is_begun_anew(
+    described: Path, tmp_path: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch, differs: str
 ) -> None:
     argv = [str(described), "--work", str(tmp_path / "work"), "--only", "tsn"]
     monkeypatch.setattr(running, "commit_of_code", lambda: "older")
@@ -379,19 +445,55 @@ def test_what_other_code_has_begun_is_begun_anew(
     assert run_experiments.main(argv) == 1
     (place,) = (tmp_path / "work").glob("tsn_*")
     (place / "half").touch()
+    assert run_experiments.main(argv) == 1 and (place / "half").exists()  # the same: gone on with
     quick["fail"] = ""
     monkeypatch.setattr(running, "commit_of_code", lambda: "newer")
+    monkeypatch.setattr(running, "conditions", lambda *given: {**conditions(*given), differs: "other"})
     assert run_experiments.main([*argv, "--keep_weights"]) == 0
     assert not (place / "half").exists()
     assert [row.commit for row in read_rows(described.with_suffix(".csv"), Row)] == ["newer"]
 
 
-def test_commands_are_shown(described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_in_which_somebody_trains_is_not_removed(tmp_path: Path) -> None:
+    place = tmp_path / "tsm"
+    (place / "checkpoint" / "run").mkdir(parents=True)
+    with claimed(place / "checkpoint" / "run"), pytest.raises(InputError, match="wait for its end"):
+        running.remove(place)
+    assert (place / "checkpoint" / "run").is_dir()
+    running.remove(place)
+    assert not place.exists()
+
+
+def test_a_folder_that_is_removed_by_half_is_no_training_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / running.TRAINING).touch()
+    monkeypatch.setattr(running.shutil, "rmtree", lambda *_, **__: None)
+    running.remove(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_table_is_told_before_anything_is_trained(
+    described: Path, tmp_path: Path, quick: dict[str, Any]
+) -> None:
+    described.with_suffix(".curves.csv").write_text("<<<<<<< ours\n")
+    with pytest.raises(InputError, match=r"small\.curves\.csv: line 1: expected arm,seed,epoch"):
+        run_experiments.main([str(described), "--work", str(tmp_path / "work")])
+    assert not quick["commands"]
+
+
+def test_commands_are_shown(
+    described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run_experiments.main([str(described), "--work", str(tmp_path / "a folder"), "--dry_run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     programs = [shlex.split(line)[1] for line in lines]
     assert programs == ["tools/make_demo_dataset.py", *["main.py", "test_models.py"] * 3]
     assert "a folder/data" in shlex.split(lines[0])[-1]
+    described.write_text(TEXT.replace("--fex off", "--fex off --tune_from $MY_FILE"))
+    monkeypatch.setenv("MY_FILE", "my file.pth")
+    assert run_experiments.main([str(described), "--work", str(tmp_path), "--dry_run"]) == 0
+    assert "my file.pth" in shlex.split(capsys.readouterr().out.splitlines()[1])  # as a shell takes it
 
 
 def test_a_number_is_verified(
@@ -409,6 +511,8 @@ def test_a_number_is_verified(
 def test_unknown_arms_and_flags_that_do_not_go_together(described: Path) -> None:
     with pytest.raises(InputError, match=r"--only tsx: no arm of small \(did you mean ts[mn]\?\)"):
         run_experiments.main([str(described), "--only", "tsx"])
+    with pytest.raises(InputError, match=r"--verify tsx: no arm of small"):
+        run_experiments.main([str(described), "--verify", "tsx"])
     with pytest.raises(InputError, match=r"--jobs 0: at least 1; --only --verify: one of them"):
         run_experiments.main([str(described), "--jobs", "0", "--only", "tsm", "--verify", "tsm"])
 

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         weights = joined(dict(network.named_parameters()), names)
         every = torch.stack([joined(found, names) for found in in_double])  # (batches, weights)
         mean, exact = every.mean(dim=0), every[0].norm()
-        scatter = (every - mean).square().sum(dim=1).mean().sqrt() / mean.norm()
+        scatter = ((every - mean).square().sum() / (len(every) - 1)).sqrt() / mean.norm()
         off = [100 * (joined(found, names) - every[0]).norm() / exact for found in (in_single, in_half)]
         step = 100 * rate * mean.norm() / weights.norm()
         cells = map(float, (weights.norm(), mean.norm(), step, scatter, *off))

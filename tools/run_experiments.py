@@ -35,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, say what failed; the exit status."""
     args = parse(argv)
     experiments = [read_experiment(file) for file in args.experiments]
+    flag, arms = "only" if args.only else "verify", arms_of(experiments)
     faults = [
-        f"--only {name}: no arm of {', '.join(e.name for e in experiments)}{did_you_mean(name, arms_of(experiments))}"
+        f"--{flag} {name}: no arm of {', '.join(e.name for e in experiments)}{did_you_mean(name, arms)}"
         for name in args.only or args.verify
-        if name not in arms_of(experiments)
+        if name not in arms
     ]
     if faults:
         raise InputError("; ".join(faults))

@@ -14,13 +14,14 @@ from tools.experiments.statistics import Mean, mean, paired
 from tools.experiments.table import Epoch, Mistake, Row, Time, read_rows, row_of, values
 
 PUBLISHED = "published"  # the part, and the table, of what others report
+OTHERS = ("network", "data", "frames", "protocol", "top1", "reported_by", "source", "command")  # its columns
 COMMONEST = 5  # mistakes that are shown
 
 
 def read(folder: Path, name: str) -> tuple[Experiment, list[Row]]:
     """A description and those of its table's rows that are of its present settings.
 
-    Raises InputError where there is no description, or no such row.
+    Raises InputError where there is no description, no such row, or an arm's rows took different files from elsewhere.
     """
     experiment = read_experiment(folder / f"{name}.toml")
     table = folder / f"{name}.csv"
@@ -34,6 +35,12 @@ def read(folder: Path, name: str) -> tuple[Experiment, list[Row]]:
     rows = [row for row in found if row is not None]
     if not rows:
         raise InputError(f"{table}: nothing yet: python tools/run_experiments.py {folder / name}.toml")
+    for arm in experiment.arms:
+        if len(taken := {row.inputs for row in rows if row.arm == arm.name}) > 1:
+            raise InputError(
+                f"{table}: {arm.name}: its rows took different files from elsewhere ({', '.join(sorted(taken))}): "
+                "take out those that are not of today's, and run them again"
+            )
     return experiment, rows
 
 
@@ -64,15 +71,18 @@ def setup(experiment: Experiment, rows: Sequence[Row], folder: str) -> list[str]
     """How the numbers were made."""
     used = [arm.data for arm in experiment.arms] + [test.data for test in experiment.tests]
     made = list(dict.fromkeys(make for data in used for make in data.make))
-    seeds, precisions, versions, devices = (
+    seeds, precisions, versions, devices, threads, commits = (
         ", ".join(map(str, sorted({getattr(row, what) for row in rows})))
-        for what in ("seed", "precision", "torch", "device")
+        for what in ("seed", "precision", "torch", "device", "threads", "commit")
     )
+    videos = {row.test: row.videos for row in rows}
+    tested = ", ".join(f"{count} in {test}" for test, count in videos.items())
+    tested = f"{rows[0].videos} videos in a test" if len(set(videos.values())) == 1 else f"videos: {tested}"
     said = [
         f"**{experiment.question}**",
         "",
         f"`{experiment.train}`; {precisions}; seeds {seeds}; data: {'; '.join(f'`{make}`' for make in made)}; "
-        f"{rows[0].videos} videos in a test; torch {versions}, {devices}. "
+        f"{tested}; torch {versions}, {devices}, threads: {threads}; code {commits}. "
         f"`python tools/run_experiments.py docs/{folder}/{experiment.name}.toml`; all numbers: "
         f"[{experiment.name}.csv]({folder}/{experiment.name}.csv).",
     ]
@@ -92,7 +102,10 @@ def table(
         name = f"{test.name}: " if several else ""
         heads.append(f"{name}top-1 %" if test.changed_from is None else f"{test.name}: other predictions, %")
     heads += [f"less {base}, paired{f' ({test.name})' if several else ''}" for test in compared(experiment)]
-    heads += ["training loss", "validation loss", "GMACs", "M parameters", *(["ms a clip"] if times else [])]
+    heads += ["training loss", "validation loss", "GMACs", "M parameters"]
+    if times:
+        threads = ", ".join(map(str, sorted({time.threads for time in times.values()})))
+        heads.append(f"ms a clip, float32, threads: {threads}")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm in experiment.arms:
         own = [row for row in rows if row.arm == arm.name]
@@ -112,13 +125,15 @@ def compared(experiment: Experiment) -> list[Test]:
 def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[Row]) -> list[str]:
     """An arm's line, but for its time."""
     first = experiment.tests[0].name
-    found = [arm.words.replace("|", "\\|"), str(len({row.seed for row in own}))]
+    seeds = len({row.seed for row in own})
+    found = [escaped(arm.words), str(seeds)]
     for test in experiment.tests:
         numbers = list(values(own, arm.name, test.name, "changed" if test.changed_from else "top1").values())
         found.append(str(mean(numbers)) if numbers else "")
     for test in compared(experiment):
         difference = paired(*(values(rows, name, test.name) for name in (str(experiment.baseline), arm.name)))
-        found.append("" if arm.name == experiment.baseline or difference is None else signed(difference))
+        of = "" if difference is None or difference.n == seeds else f" (of {difference.n})"
+        found.append("" if arm.name == experiment.baseline or difference is None else f"{signed(difference)}{of}")
     for loss in ("train_loss", "val_loss"):
         losses = [value for value in values(own, arm.name, first, loss).values() if value is not None]
         found.append(f"{mean(losses).value:.3f}" if losses else "")
@@ -128,18 +143,28 @@ def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[R
 def mistakes(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[str]:
     """What the arms that the description puts first take for what, in percent of all that they get wrong."""
     test = experiment.tests[0]
+    tested = [row for row in rows if row.test == test.name]
     every = read_rows(folder / f"{experiment.name}.mistakes.csv", Mistake)
-    lines = [f"| network | wrong of {rows[0].videos} | most often taken for another, % of these |", "|---|---|---|"]
+    if not tested or not every:
+        return []
+    lines = [f"| network | wrong of {tested[0].videos} ({test.name}) | most often taken for another, % of these |"]
+    lines.append("|---|---|---|")
     for arm in (arm for arm in experiment.arms if arm.name in experiment.brief):
+        seeds = {row.seed for row in tested if row.arm == arm.name}
         pairs: Counter[tuple[str, str]] = Counter()
-        own = [line for line in every if (line.arm, line.settings) == (arm.name, experiment.settings(arm, test))]
-        for line in own:
-            pairs[line.label, line.predicted] += line.videos
-        if own:
+        for line in every:
+            if line.arm == arm.name and line.seed in seeds and line.settings == experiment.settings(arm, test):
+                pairs[line.label, line.predicted] += line.videos
+        if seeds:
             wrong = pairs.total()
             shares = [f"{a} for {b} {100 * n / wrong:.0f}" for (a, b), n in pairs.most_common(COMMONEST)]
-            lines.append(f"| {arm.words} | {wrong / len({line.seed for line in own}):.0f} | {', '.join(shares)} |")
-    return [*lines, ""] if len(lines) > 2 else []
+            lines.append(f"| {escaped(arm.words)} | {wrong / len(seeds):.0f} | {escaped(', '.join(shares))} |")
+    return [*lines, ""]
+
+
+def escaped(words: str) -> str:
+    """For a cell."""
+    return words.replace("|", "\\|")
 
 
 def signed(difference: Mean) -> str:
@@ -165,7 +190,8 @@ def draw(folder: Path, name: str) -> None:
         plots.draw_arms(experiment, rows, experiment.tests[0], folder / f"{name}.png")
     settings = {arm.name: experiment.training(arm) for arm in experiment.arms}
     every = read_rows(folder / f"{name}.curves.csv", Epoch)
-    if epochs := [epoch for epoch in every if epoch.settings == settings.get(epoch.arm)]:
+    shown = {(row.arm, row.seed) for row in rows}
+    if epochs := [e for e in every if e.settings == settings.get(e.arm) and (e.arm, e.seed) in shown]:
         plots.draw_curves(experiment, epochs, folder / f"{name}.curves.png")
 
 
@@ -174,8 +200,12 @@ def published(folder: Path) -> list[str]:
     file = folder / f"{PUBLISHED}.csv"
     heads, *rows = read_csv(file.read_text(encoding="utf-8"))
     lines = ["| network | data | frames | views | top-1 % (theirs) | reported by | command here |", "|---" * 7 + "|"]
-    for line in rows:
-        row = dict(zip(heads, line, strict=True))
+    if tuple(heads) != OTHERS:
+        raise InputError(f"{file}: line 1: expected {','.join(OTHERS)}")
+    for number, line in enumerate(rows, 2):
+        if len(line) != len(OTHERS):
+            raise InputError(f"{file}: line {number}: {len(line)} cells, expected {len(OTHERS)}")
+        row = dict(zip(OTHERS, line, strict=True))
         command = f"`{row['command']}`" if row["command"] else "none"
         by = f"[{row['reported_by']}]({row['source']})"
         shown = [row["network"], row["data"], row["frames"], row["protocol"], row["top1"], by, command]

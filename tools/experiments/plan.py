@@ -22,7 +22,7 @@ from ops.files import sha256_of
 
 MOST_BYTES = 2**20  # of a description, which people write
 NAME = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # it becomes a file's
-VARIABLE = re.compile(r"\$(\w+)", re.ASCII)
+VARIABLE = re.compile(r"\$\{?(\w+)\}?", re.ASCII)  # as os.path.expandvars has them
 KEYS: Mapping[str, type | tuple[type, ...]] = {
     "title": str,
     "question": str,
@@ -102,7 +102,8 @@ class Experiment:
 
     def settings(self, arm: Arm, test: Test) -> str:
         """The same of a number."""
-        return digest((self.training(arm), test.data.make, test.data.dataset, test.flags, test.changed_from))
+        before = next(((other.name, other.flags) for other in self.tests if other.name == test.changed_from), None)
+        return digest((self.training(arm), test.data.make, test.data.dataset, test.flags, before))
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ class Run:
     @property
     def inputs(self) -> str:
         """A mark of the files that it takes from elsewhere; empty where there are none."""
-        return inputs_of([self.experiment.train, self.arm.flags, *(line for data in self.data for line in data.make)])
+        tests = [test.flags for test in self.experiment.tests]
+        made = [line for data in self.data for line in data.make]
+        return inputs_of([self.experiment.train, self.arm.flags, *tests, *made])
 
 
 def digest(content: object) -> str:
@@ -134,15 +137,21 @@ def digest(content: object) -> str:
 
 
 def inputs_of(lines: Sequence[str]) -> str:
-    """A mark of the files that variables of the environment name in these lines, or of a folder's; empty without such.
+    """A mark of the files, or of all in the folders, that words with a variable of the environment name in these lines.
 
-    A variable that is not set has none: its users learn that when they run.
+    Empty without such. A variable that is not set has none: its users learn that when they run.
     """
-    names = sorted({name for line in lines for name in VARIABLE.findall(line)})
-    places = [Path(os.environ[name]) for name in names if name in os.environ]
+    words = sorted({word for line in lines for word in words_of(line) if VARIABLE.search(word)})
+    values = [word.partition("=")[2] if word.startswith("--") else word for word in words if not unset_in([word])]
+    places = [Path(os.path.expandvars(value)) for value in values]
     files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
     marks = [(file.name, sha256_of(file)) for file in files if file.is_file()]
     return digest(marks) if marks else ""
+
+
+def unset_in(words: Sequence[str]) -> list[str]:
+    """The variables of the environment in these words that are not set, or empty."""
+    return sorted({name for word in words for name in VARIABLE.findall(word) if not os.environ.get(name)})
 
 
 def read_experiment(file: Path) -> Experiment:
@@ -158,6 +167,7 @@ def read_experiment(file: Path) -> Experiment:
         for key in said
         if key in KEYS and not isinstance(said[key], KEYS[key])
     ]
+    faults += [f"{key}: empty" for key in ("data", "tests", "arms") if said.get(key) == {}]
     if faults:
         raise InputError(f"{file}: {'; '.join(faults)}")
     reading = _Reading(file)
@@ -198,6 +208,7 @@ class _Reading:
     def data(self, name: str, entry: Any) -> Data:
         entry = self.table(f"data.{name}", entry, {"make": list}, {"dataset": str})
         make = [str(line) for line in entry["make"]]
+        self.faults += [] if make else [f"data.{name}.make: expected commands of tools/"]
         self.faults += [
             f"data.{name}: {line}: expected a command of tools/" for line in make if not line.startswith("tools/")
         ]
@@ -233,7 +244,8 @@ class _Reading:
     ) -> dict[str, Any]:
         """The entry with every required key; a fault for each that is missing, unknown or of another type."""
         known = {**required, **(optional or {})}
-        if (name := where.rpartition(".")[2]) and not NAME.fullmatch(name):
+        _, dot, name = where.partition(".")
+        if dot and not NAME.fullmatch(name):
             self.faults.append(f"{where}: expected a name of letters, digits and _")
         if not isinstance(entry, dict):
             self.faults.append(f"{where}: expected a table with {', '.join(known)}")

@@ -26,12 +26,12 @@ from ops.locks import claimed
 from ops.running.checkpoint import LATEST
 from ops.running.signals import ENDING
 from tools.experiments.outcome import TRAINING, Outcome, files_of, outcome_of
-from tools.experiments.plan import Data, Experiment, Run, inputs_of, words_of
-from tools.experiments.table import Epoch, Mistake, Row, read_rows, row_of, write_merged
+from tools.experiments.plan import Data, Experiment, Run, inputs_of, unset_in, words_of
+from tools.experiments.provenance import REPOSITORY, commit_of_code, conditions
+from tools.experiments.table import TABLES, Row, read_rows, row_of, write_merged
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TAIL = 8  # lines of a failed program's log that are shown
-MADE = "made"  # a data set is complete
+REPEATABLE = ("top1", "top5", "changed", "train_loss", "val_loss")  # what --verify compares
 
 
 class FailedError(Exception):
@@ -50,25 +50,29 @@ class Runner:
     is_stopping: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)  # a signal may come to who holds it
     writing: dict[Path, threading.Lock] = field(default_factory=dict)
+    made: set[Path] = field(default_factory=set)  # roots whose data sets are complete, and of these settings
 
     # ---- What is asked for
 
     def run(self, files: Mapping[Path, Experiment], only: Sequence[str]) -> int:
         """All runs that the tables lack; the exit status, 1 if one failed."""
         with self._alone(files):
+            for file in files:  # before hours of training, which what is wrong in one would cost
+                for ending, kind in TABLES.items():
+                    read_rows(file.with_suffix(ending), kind)
             missing = missing_runs(files, only)
             print(f"{len(missing)} runs to do, {len(self.slots)} at a time", flush=True)
             waiting = Counter(self._place(run, self.work) for run in missing)
 
             def keep(run: Run, outcome: Outcome) -> None:
-                with self._lock_of(run.table):
-                    write_merged(run.table, Row, outcome.rows, run.experiment)
-                    write_merged(run.table.with_suffix(".curves.csv"), Epoch, outcome.epochs, run.experiment)
-                    write_merged(run.table.with_suffix(".mistakes.csv"), Mistake, outcome.mistakes, run.experiment)
+                with self._lock_of(run.table):  # the rows last: a run that has them is done
+                    write_merged(run, ".mistakes.csv", outcome.mistakes)
+                    write_merged(run, ".curves.csv", outcome.epochs)
+                    write_merged(run, ".csv", outcome.rows)
                 place = self._place(run, self.work)
                 waiting[place] -= 1
                 if not waiting[place] and not self.keep_weights:
-                    shutil.rmtree(place)
+                    remove(place)
 
             return _status(self._all(missing, self.work, keep))
 
@@ -79,7 +83,7 @@ class Runner:
             train, tests = self.commands(run, self._place(run, self.work))
             made = [command for data in run.data for command in self._making(data)]
             for command in [*made, train, *tests]:
-                line = shlex.join(["python", *command])
+                line = shlex.join(["python", *map(os.path.expandvars, command)])
                 if line not in shown:
                     print(line)
                 shown.add(line)
@@ -102,7 +106,7 @@ class Runner:
         for run, rows in found.items():
             for row, before in zip(rows, known[run], strict=True):
                 assert before is not None
-                same = (row.top1, row.top5, row.train_loss) == (before.top1, before.top5, before.train_loss)
+                same = all(getattr(row, what) == getattr(before, what) for what in REPEATABLE)
                 differing += not same
                 verdict = "same" if same else f"DIFFERS (there: {before.device}, {before.threads} threads)"
                 print(f"{run}, {row.test}: {row.top1:.2f} %, in the table {before.top1:.2f} %: {verdict}")
@@ -182,16 +186,16 @@ class Runner:
             return outcome_of(run, place, self._classes(run.arm.data))
 
     def _train(self, command: Sequence[str], place: Path, slot: str | None) -> None:
-        """Unless it is done. What was begun by other code is begun anew."""
+        """Unless it is done. What was begun by other code, or on something else, is begun anew."""
         about = place / TRAINING
         state = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
         if state.get("complete"):
             return
-        commit = commit_of_code()
-        if state.get("commit") != commit:
-            shutil.rmtree(place, ignore_errors=True)
+        today = conditions(self.threads, slot)
+        if {key: state.get(key) for key in today} != today:
+            remove(place)
             place.mkdir(parents=True)
-            state = {"commit": commit, "seconds": 0.0, "complete": False}
+            state = {**today, "commit": commit_of_code(), "seconds": 0.0, "complete": False}
         write_text(about, json.dumps(state) + "\n")
         began = time.monotonic()
         try:
@@ -236,15 +240,14 @@ class Runner:
         return [[*words_of(line), "--root_dataset", str(self.root(data))] for line in data.make]
 
     def _make(self, data: Data) -> None:
-        """Makes a data set, unless it is there."""
+        """Makes a data set, or has its tools say that it is complete and of their settings, once in a start."""
         root = self.root(data)
         with self._lock_of(root):
-            if (root / MADE).exists():
-                return
-            root.mkdir(parents=True, exist_ok=True)
-            for command in self._making(data):
-                self._execute(command, root / "make.txt", None)
-            (root / MADE).touch()
+            if root not in self.made:
+                root.mkdir(parents=True, exist_ok=True)
+                for command in self._making(data):
+                    self._execute(command, root / "make.txt", None)
+                self.made.add(root)
 
     def _lock_of(self, place: Path) -> threading.Lock:
         """Which threads that want to write there wait for."""
@@ -256,9 +259,9 @@ class Runner:
 
         `$NAME` in a command is of the environment: where a machine has what is not of the project.
         """
+        if lacking := unset_in(command):
+            raise FailedError(f"{', '.join(f'${name}' for name in lacking)}: not set in the environment")
         command = [os.path.expandvars(word) for word in command]
-        if unset := [word for word in command if word.startswith("$")]:
-            raise FailedError(f"{', '.join(unset)}: not set in the environment")
         around = {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot or ""}
         with said.open("ab") as out:
             with self.lock:
@@ -279,6 +282,16 @@ class Runner:
         if status:
             last = said.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
             raise FailedError(f"status {status}, {said}:\n    " + "\n    ".join(last))
+
+
+def remove(place: Path) -> None:
+    """Removes a run's folder. InputError while a program that has outlived its runner still trains there."""
+    with ExitStack() as claims:
+        for folder in ("log", "checkpoint"):
+            if (place / folder / "run").is_dir():
+                claims.enter_context(claimed(place / folder / "run"))
+        (place / TRAINING).unlink(missing_ok=True)  # first: half a folder is no training that is done
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def missing_runs(files: Mapping[Path, Experiment], only: Sequence[str]) -> list[Run]:
@@ -302,17 +315,3 @@ def _status(failed: Mapping[Run, str]) -> int:
     if failed:
         print(f"{len(failed)} runs failed: {'; '.join(map(str, failed))}. Started again, they go on", flush=True)
     return 1 if failed else 0
-
-
-def commit_of_code() -> str:
-    """The commit of the code that runs, with a `+` where it was changed since; `unknown` outside of a repository."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(("git", *words), cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        is_changed = bool(git("status", "--porcelain", "--", "*.py"))
-        return git("rev-parse", "--short=10", "HEAD") + "+" * is_changed
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -15,7 +15,7 @@ from ops.data.textfile import read_text
 from ops.errors import InputError
 from ops.files import write_text
 from ops.tables import as_csv, read_csv
-from tools.experiments.plan import Arm, Experiment, Test
+from tools.experiments.plan import Arm, Experiment, Run, Test
 
 MOST_BYTES = 2**26
 
@@ -90,6 +90,9 @@ class Mistake:
     settings: str
 
 
+TABLES: dict[str, type[Any]] = {".csv": Row, ".curves.csv": Epoch, ".mistakes.csv": Mistake}  # by a file's ending
+
+
 def read_rows(file: Path, kind: type[Any]) -> list[Any]:
     """The rows of a table of this kind; none if there is no file. Raises InputError that names file and line."""
     if not file.exists():
@@ -132,11 +135,11 @@ def row_of(rows: Sequence[Row], experiment: Experiment, arm: Arm, seed: int, tes
     return next((row for row in rows if (row.arm, row.seed, row.test, row.settings) == wanted), None)
 
 
-def write_merged(file: Path, kind: type[Any], rows: Sequence[Any], experiment: Experiment) -> None:
-    """Puts all rows of an arm with a seed into a table, in place of earlier ones; arm by arm, as they are described."""
-    made = {(row.arm, row.seed) for row in rows}
-    others = [row for row in read_rows(file, kind) if (row.arm, row.seed) not in made]
-    arms = {arm.name: place for place, arm in enumerate(experiment.arms)}
+def write_merged(run: Run, ending: str, rows: Sequence[Any]) -> None:
+    """Puts all rows of a run into its table of this ending, in place of earlier ones; arm by arm, as described."""
+    file, kind = run.table.with_suffix(ending), TABLES[ending]
+    others = [row for row in read_rows(file, kind) if (row.arm, row.seed) != (run.arm.name, run.seed)]
+    arms = {arm.name: place for place, arm in enumerate(run.experiment.arms)}
     # Stable, so that tests and epochs stay in their order; what is described no more comes last.
     merged = sorted([*others, *rows], key=lambda row: (arms.get(row.arm, len(arms)), row.arm, row.seed))
     write_rows(file, kind, merged)

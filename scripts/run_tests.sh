@@ -7,4 +7,5 @@ cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 mypy
-python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile "$@"
+# Files in their order: xdist's own would leave those of few, long tests to the end, where they hold up all others.
+python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder "$@"

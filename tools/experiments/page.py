@@ -117,9 +117,8 @@ def table(
 
 
 def compared(experiment: Experiment) -> list[Test]:
-    """The tests in which each arm is compared with the baseline: those along an axis, or the first."""
-    along = [test for test in experiment.tests if test.x is not None]
-    return (along or list(experiment.tests[:1])) if experiment.baseline else []
+    """The tests in which each arm is compared with the baseline: all that give an accuracy."""
+    return [test for test in experiment.tests if test.changed_from is None] if experiment.baseline else []
 
 
 def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[Row]) -> list[str]:

@@ -239,8 +239,8 @@ def test_the_pages_are_made_of_the_tables(described: Path) -> None:
     results_page.main(["--top", str(top)])
     text = (top / "docs" / "results.md").read_text()
     assert text.startswith("Before\n<!-- small -->\n") and "old" not in text and "**Which is better?**" in text
-    assert "| TSM | 2 | 55.0 ± 63.5 |  | 1.500 | 1.400 | 0.1 | 11.2 |" in text
-    assert "| TSN | 1 | 40.0 | -10.0 | 1.500 | 1.400 | 0.1 | 11.2 |" in text
+    assert "| TSM | 2 | 55.0 ± 63.5 | 1.500 | 1.400 | 0.1 | 11.2 |" in text
+    assert "| TSN | 1 | 40.0 (-10.0) | 1.500 | 1.400 | 0.1 | 11.2 |" in text
     assert "| TSM | 5 | up for down 50, up for left 50 |" in text and "a for b" not in text
     assert "| TSM | V1 | 8 | one | 45.6 | [TSM](https://a.b/c) | `bash x.sh` |" in text
     assert (
@@ -277,9 +277,11 @@ def test_networks_are_compared_in_every_test_but_those_of_other_predictions(desc
     ]
     heads, _, _, tsn = page.table(experiment, rows, {})
     found = dict(zip(heads.split(" | "), tsn.split(" | "), strict=True))
-    assert (found["fast: top-1 %"], found["less TSM, paired (fast)"]) == ("30.0", "-20.0")
-    assert found["less TSM, paired (slow)"] == "-5.0" and found["alone: other predictions, %"] == "25.0"
-    assert found["less TSM, paired (plain)"] == "-10.0" and "alone: top-1 %" not in found
+    accuracy = "top-1 % (less TSM, paired)"
+    assert found[f"fast: {accuracy}"] == "30.0 (-20.0)" and found[f"plain: {accuracy}"] == "40.0 (-10.0)"
+    assert found["alone: other predictions, %"] == "25.0" and f"alone: {accuracy}" not in found
+    rows.append(replace(rows[1], seed=4))  # which the baseline has not been run with
+    assert page.table(experiment, rows, {})[-1].startswith("| TSN | 2 | 40.0 ± 0.0 (-10.0, of 1) |")
 
 
 def test_the_pages_of_the_project_are_what_its_tables_make() -> None:

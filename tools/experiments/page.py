@@ -97,11 +97,11 @@ def table(
     tests = experiment.tests
     base = next((arm.words for arm in experiment.arms if arm.name == experiment.baseline), None)
     several = sum(test.changed_from is None for test in tests) > 1
+    accuracy = f"top-1 % (less {base}, paired)" if base else "top-1 %"
     heads = ["network", "seeds"]
     for test in tests:
         name = f"{test.name}: " if several else ""
-        heads.append(f"{name}top-1 %" if test.changed_from is None else f"{test.name}: other predictions, %")
-    heads += [f"less {base}, paired{f' ({test.name})' if several else ''}" for test in compared(experiment)]
+        heads.append(f"{name}{accuracy}" if test.changed_from is None else f"{test.name}: other predictions, %")
     heads += ["training loss", "validation loss", "GMACs", "M parameters"]
     if times:
         threads = ", ".join(map(str, sorted({time.threads for time in times.values()})))
@@ -116,11 +116,6 @@ def table(
     return lines
 
 
-def compared(experiment: Experiment) -> list[Test]:
-    """The tests in which each arm is compared with the baseline: all that give an accuracy."""
-    return [test for test in experiment.tests if test.changed_from is None] if experiment.baseline else []
-
-
 def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[Row]) -> list[str]:
     """An arm's line, but for its time."""
     first = experiment.tests[0].name
@@ -128,15 +123,22 @@ def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[R
     found = [escaped(arm.words), str(seeds)]
     for test in experiment.tests:
         numbers = list(values(own, arm.name, test.name, "changed" if test.changed_from else "top1").values())
-        found.append(str(mean(numbers)) if numbers else "")
-    for test in compared(experiment):
-        difference = paired(*(values(rows, name, test.name) for name in (str(experiment.baseline), arm.name)))
-        of = "" if difference is None or difference.n == seeds else f" (of {difference.n})"
-        found.append("" if arm.name == experiment.baseline or difference is None else f"{signed(difference)}{of}")
+        found.append(f"{mean(numbers)}{compared(experiment, arm, test, rows)}" if numbers else "")
     for loss in ("train_loss", "val_loss"):
         losses = [value for value in values(own, arm.name, first, loss).values() if value is not None]
         found.append(f"{mean(losses).value:.3f}" if losses else "")
     return [*found, f"{own[0].gmacs:.3g}", f"{own[0].mparams:.3g}"]
+
+
+def compared(experiment: Experiment, arm: Arm, test: Test, rows: Sequence[Row]) -> str:
+    """The difference to the baseline in brackets, with the number of pairs where not all seeds have one."""
+    if experiment.baseline is None or arm.name == experiment.baseline or test.changed_from is not None:
+        return ""
+    own = values(rows, arm.name, test.name)
+    difference = paired(values(rows, experiment.baseline, test.name), own)
+    if difference is None:
+        return ""
+    return f" ({signed(difference)}{'' if difference.n == len(own) else f', of {difference.n}'})"
 
 
 def mistakes(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[str]:

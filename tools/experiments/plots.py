@@ -63,6 +63,8 @@ def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> 
     figure, axes = _figure(6.5, 3.8)
     for number, arm in enumerate(experiment.arms):
         own = [epoch for epoch in epochs if epoch.arm == arm.name]
+        if not own:
+            continue
         numbers = sorted({epoch.epoch for epoch in own})
         heights = [mean([e.train_loss for e in own if e.epoch == epoch]).value for epoch in numbers]
         style, colour = STYLES[number // len(COLOURS) % len(STYLES)], COLOURS[number % len(COLOURS)]

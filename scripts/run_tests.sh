@@ -7,5 +7,4 @@ cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 mypy
-# Files in their order: xdist's own would leave those of few, long tests to the end, where they hold up all others.
-python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder "$@"
+python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile "$@"

@@ -39,7 +39,7 @@ from importlib.metadata import version
 print(*(f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy", "pillow", "av")), sep=", ")')
   echo "== $which: $said"
   status=0
-  "$venvs/$which/bin/python" -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder "$@" 2>&1 | tee "$log" ||
+  "$venvs/$which/bin/python" -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile "$@" 2>&1 | tee "$log" ||
     status=$?
   [ "$status" = 0 ] || failed=1
   table+=$(printf '%-7s %-75s %s' "$which" "$said" "$(tail -n 1 "$log" | tr -d '=')")$'\n'

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import importlib
 import logging
 import mmap
@@ -237,8 +238,12 @@ def _batch(door: Door, seed: int, first: int, most: int, seconds: float, save_in
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if fast.is_dir() else None))
     receiving, sending = multiprocessing.Pipe(duplex=False)
     counted = mmap.mmap(-1, COUNTS.size)  # shared, and there when the process is not any more
+    # A decoder that an earlier test has left must not be freed in the child: it would wait for threads it has not.
+    gc.freeze()
     child = os.fork()
-    if not child:
+    if child:
+        gc.unfreeze()
+    else:
         try:
             receiving.close()
             _work(door, seed, first, most, seconds, folder, save_in, sending, counted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import gc
 import io
 import multiprocessing
 import os
@@ -108,6 +109,27 @@ def test_a_door_that_does_not_open_for_its_own_valid_file_says_so(tmp_path: Path
 
     with pytest.raises(AssertionError, match="not even the valid one"):
         turn(Door("closed", write_text, refuse), 0, 0, 1, 1, tmp_path)
+
+
+def test_what_earlier_tests_have_left_is_not_freed_in_the_forked_process(tmp_path: Path) -> None:
+    """Where it would wait for ever, as a video's decoder does for threads that a fork does not bring along."""
+    here, marker = os.getpid(), tmp_path / "freed"
+
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            if os.getpid() != here:
+                marker.touch()
+
+    gc.disable()  # else it could be freed before
+    try:
+        Left()
+        tally = turn(Door("collecting", write_text, lambda _: gc.collect()), 0, 0, 1, 30, tmp_path)
+    finally:
+        gc.enable()
+    assert tally.accepted == 1 and not marker.exists()
 
 
 # --- texts by their grammar ------------------------------------------------------------------------------------------

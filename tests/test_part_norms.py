@@ -9,6 +9,7 @@ import torch
 
 from ops.errors import InputError
 from ops.model.tsn import NetworkOptions, build_network
+from opts import training_options
 from tools import part_norms
 
 FLAGS = "--arch resnet18 --pretrain none --num_segments 2 --input_size 32 -b 2 --npb --lr 0.5".split()
@@ -37,7 +38,7 @@ def test_a_table_of_a_fresh_network(demo: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_gradient_is_the_losses(demo: Path) -> None:
     argv = ["demo", "RGB", "--root_dataset", str(demo / "dataset"), *FLAGS, "--shift", "--fex", "off"]
-    network, batches = part_norms.loaded(argv)
+    network, batches = part_norms.loaded(training_options(argv))
     assert len(batches) == part_norms.BATCHES and all(len(labels) == 2 for _, labels in batches)
     clips, labels = batches[0]
     name, parameter = next((n, p) for n, p in network.named_parameters() if n.startswith("new_fc.bias"))

@@ -14,6 +14,7 @@ is written.
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 import sys
@@ -53,13 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv is None and sys.argv[1:] in ([], ["-h"], ["--help"]):
         print(__doc__)
         return
-    network, batches = loaded(argv)
+    args = training_options(argv)
+    network, batches = loaded(args)
     import torch  # here, as it takes seconds
 
     in_double = [gradients(network, *batch, torch.float64) for batch in batches]
     in_single = gradients(network, *batches[0], torch.float32)
     in_half = gradients(network, *batches[0], torch.bfloat16)
-    rate = training_options(argv).lr
     print("| part | weights | gradient | a step, % | scatter | float32, % off | bf16, % off |\n" + "|---" * 7 + "|")
     for part, names in parts_of([name for name, _ in network.named_parameters()]).items():
         weights = joined(dict(network.named_parameters()), names)
@@ -67,14 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         mean, exact = every.mean(dim=0), every[0].norm()
         scatter = ((every - mean).square().sum() / (len(every) - 1)).sqrt() / mean.norm()
         off = [100 * (joined(found, names) - every[0]).norm() / exact for found in (in_single, in_half)]
-        step = 100 * rate * mean.norm() / weights.norm()
+        step = 100 * args.lr * mean.norm() / weights.norm()
         cells = map(float, (weights.norm(), mean.norm(), step, scatter, *off))
         print(f"| {part} | {' | '.join(f'{cell:.2g}' if math.isfinite(cell) else '' for cell in cells)} |")
 
 
-def loaded(argv: Sequence[str] | None) -> tuple[TSN, list[tuple[torch.Tensor, torch.Tensor]]]:
+def loaded(args: argparse.Namespace) -> tuple[TSN, list[tuple[torch.Tensor, torch.Tensor]]]:
     """The network as main.py would begin with it, and clips (N, T, C, H, W) with labels (N,) of its first batches."""
-    args = training_options(argv)
     prepare_process()
     from ops.data.catalog import resolve
     from ops.data.loader import first_training_batch, readable

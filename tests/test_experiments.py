@@ -496,6 +496,10 @@ def test_commands_are_shown(
     monkeypatch.setenv("MY_FILE", "my file.pth")
     assert run_experiments.main([str(described), "--work", str(tmp_path), "--dry_run"]) == 0
     assert "my file.pth" in shlex.split(capsys.readouterr().out.splitlines()[1])  # as a shell takes it
+    described.write_text(TEXT)
+    filled(described)
+    assert run_experiments.main([str(described), "--work", str(tmp_path), "--dry_run"]) == 0
+    assert capsys.readouterr().out == "# no run is missing in the tables\n"
 
 
 def test_a_number_is_verified(

@@ -87,6 +87,8 @@ class Runner:
                 if line not in shown:
                     print(line)
                 shown.add(line)
+        if not shown:
+            print("# no run is missing in the tables")
 
     def verify(self, files: Mapping[Path, Experiment], arms: Sequence[str]) -> int:
         """Trains the arms' first seed anew; 1 if a number differs from the table's, or a run failed."""

@@ -29,7 +29,7 @@ from tools.experiments.plan import Run, inputs_of, read_experiment, unset_in
 from tools.experiments.provenance import conditions
 from tools.experiments.running import FailedError, Runner, missing_runs
 from tools.experiments.statistics import mean, paired
-from tools.experiments.table import Epoch, Mistake, Row, read_rows, write_rows
+from tools.experiments.table import Epoch, Mistake, Row, read_rows, values, write_rows
 
 TINY = "--arch resnet18 --pretrain none --num_segments 2 --input_size 32 -b 8 --epochs 1 --npb --amp off -j 0"
 TEXT = f"""
@@ -83,7 +83,8 @@ def row(arm: str = "tsm", seed: int = 3, top1: float = 50.0, **others: Any) -> R
         "seconds": 60.0,
     }
     about = {"commit": "abc", "torch": "2.14", "device": "cpu", "threads": 1, "precision": "off", "inputs": ""}
-    return Row(arm, seed, "plain", top1, **{**numbers, **about, **others})
+    of = {"settings": "of the description"}
+    return Row(arm, seed, "plain", top1, **{**numbers, **about, **of, **others})
 
 
 def settings(file: Path, arm: int) -> str:
@@ -210,6 +211,12 @@ def test_a_mean_and_its_interval() -> None:
     steady = paired({0: 90.0, 1: 80.0, 2: 85.0}, {0: 91.0, 1: 81.2, 2: 85.9, 7: 0.0})
     assert steady is not None and steady.n == 3 and abs(steady.value - 3.1 / 3) < 1e-9 and steady.is_beyond_zero
     assert paired({0: 1.0}, {1: 1.0}) is None and not mean([1.0]).is_beyond_zero
+
+
+def test_a_pair_has_the_seed_and_the_machine_in_common() -> None:
+    rows = [row(), row(device="GPU"), row("tsn", top1=53.0), row("tsn", seed=4, top1=90.0), row("tsn", torch="2.6")]
+    found = paired(values(rows, "tsm", "plain"), values(rows, "tsn", "plain"))
+    assert found is not None and (found.n, found.value) == (1, 3.0)
 
 
 # ---- Pages

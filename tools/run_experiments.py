@@ -68,7 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--work", type=Path, default=Path("experiments"), metavar="DIR", help="data, runs and logs (experiments)")
     add("--jobs", type=int, default=usable_cores(), help="runs at a time (one a processor)")
     add("--threads", type=int, default=1, help="of each run on the CPU (1: a number depends on it in its last digits)")
-    add("--gpus", nargs="+", metavar="N", help="a run at a time on each of these, instead of --jobs")
+    add("--gpus", nargs="+", metavar="N", help="a run at a time on each, instead of --jobs; several on one: 0 0 0")
     add("--only", nargs="+", default=[], metavar="ARM", help="these arms")
     add("--verify", nargs="+", default=[], metavar="ARM", help="train their first seed anew and compare")
     add("--keep_weights", action="store_true", help="keep each run's checkpoint: a further test needs no training then")

@@ -131,7 +131,7 @@ def cells(experiment: Experiment, arm: Arm, own: Sequence[Row], rows: Sequence[R
 
 
 def compared(experiment: Experiment, arm: Arm, test: Test, rows: Sequence[Row]) -> str:
-    """The difference to the baseline in brackets, with the number of pairs where not all seeds have one."""
+    """The difference to the baseline in brackets, with the number of pairs where not all runs are in one."""
     if experiment.baseline is None or arm.name == experiment.baseline or test.changed_from is not None:
         return ""
     own = values(rows, arm.name, test.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ops.evaluation.drawing import save_picture
 from tools.experiments.plan import Experiment, Test
@@ -60,7 +61,7 @@ def draw_against_x(experiment: Experiment, rows: Sequence[Row], tests: Sequence[
 
 def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> None:
     """The losses of each arm, the mean of its seeds: a line for training, dots for validation."""
-    figure, axes = _figure(6.5, 3.8)
+    figure, axes = _figure(9.0, 3.8)
     for number, arm in enumerate(experiment.arms):
         own = [epoch for epoch in epochs if epoch.arm == arm.name]
         if not own:
@@ -76,8 +77,11 @@ def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> 
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss: line training, dots validation")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7, frameon=False)
+    figure.legend(fontsize=7, frameon=False, loc="outside right upper")
     _save(figure, file)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -37,7 +37,7 @@ def mean(values: Sequence[float]) -> Mean:
     return Mean(fmean(values), half, n)
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Mean | None:
-    """Of the differences, second less first, seed by seed; None where no seed is in both."""
-    differences = [second[seed] - first[seed] for seed in first if seed in second]
+def paired(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Mean | None:
+    """Of the differences, second less first, key by key; None where no key is in both."""
+    differences = [second[key] - first[key] for key in first if key in second]
     return mean(differences) if differences else None

@@ -6,7 +6,7 @@ A row holds the mark of the settings that it was made with (`Experiment.settings
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,10 @@ def write_merged(run: Run, ending: str, rows: Sequence[Any]) -> None:
     write_rows(file, kind, merged)
 
 
-def values(rows: Iterable[Row], arm: str, test: str, what: str = "top1") -> dict[int, float]:
-    """An arm's numbers in a test, by seed."""
-    return {row.seed: getattr(row, what) for row in rows if (row.arm, row.test) == (arm, test)}
+def values(rows: Iterable[Row], arm: str, test: str, what: str = "top1") -> dict[Hashable, float]:
+    """An arm's numbers in a test, by the seed and what it ran on: a pair has both in common.
+
+    The same seed elsewhere rounds otherwise, and after a few hundred steps is as far off as another seed.
+    """
+    own = (row for row in rows if (row.arm, row.test) == (arm, test))
+    return {(row.seed, row.device, row.torch, row.threads): getattr(row, what) for row in own}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from ops.evaluation.ensemble import Predictions
 from ops.evaluation.results import write_scores
 from ops.locks import claimed
 from tools import marked_page, results_page, run_experiments
-from tools.experiments import outcome, page, running
+from tools.experiments import outcome, overview, page, running
 from tools.experiments.plan import Run, inputs_of, read_experiment, unset_in
 from tools.experiments.provenance import conditions
 from tools.experiments.running import FailedError, Runner, missing_runs
@@ -84,7 +85,7 @@ def row(arm: str = "tsm", seed: int = 3, top1: float = 50.0, **others: Any) -> R
     }
     about = {"commit": "abc", "torch": "2.14", "device": "cpu", "threads": 1, "precision": "off", "inputs": ""}
     of = {"settings": "of the description"}
-    return Row(arm, seed, "plain", top1, **{**numbers, **about, **of, **others})
+    return Row(arm, seed, others.pop("test", "plain"), top1, **{**numbers, **about, **of, **others})
 
 
 def settings(file: Path, arm: int) -> str:
@@ -292,10 +293,23 @@ def test_networks_are_compared_in_every_test_but_those_of_other_predictions(desc
     assert page.table(experiment, rows, {})[-1].startswith("| TSN | 2 | 40.0 ± 0.0 (-10.0, of 1) |")
 
 
+def test_fex_is_shown_beside_tsm_by_the_pairs_that_a_table_has(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "docs" / "experiments" / "order.toml", tmp_path)
+    experiment = read_experiment(tmp_path / "order.toml")
+    marks = {arm.name: experiment.settings(arm, experiment.tests[0]) for arm in experiment.arms}
+    numbers = {("fex", 0): 60.0, ("fex", 1): 64.0, ("tsm", 0): 59.0, ("tsm", 1): 63.0, ("tsm3", 1): 70.0}
+    rows = [row(*run, top1, test=experiment.tests[0].name, settings=marks[run[0]]) for run, top1 in numbers.items()]
+    write_rows(tmp_path / "order.csv", Row, rows)
+    _, _, line, *_ = overview.part(tmp_path, "gains")
+    assert line == "| The order of the frames alone | **+1.0 ± 0.0**, n = 2 | -6.0, n = 1 |"
+    overview.draw(tmp_path, "gains")
+    assert (tmp_path / "gains.png").stat().st_size > 1000
+
+
 def test_the_pages_of_the_project_are_what_its_tables_make() -> None:
     """Whoever adds to a table makes the pages anew; pictures aside, which another matplotlib draws otherwise."""
     folder = REPOSITORY / "docs" / "experiments"
-    for name, make in (("docs/results.md", page.part), ("README.md", page.brief)):
+    for name, make in (("docs/results.md", overview.part), ("README.md", page.brief)):
         text = (REPOSITORY / name).read_text(encoding="utf-8")
         assert marked_page.parts_of(text) and marked_page.filled(text, partial(make, folder)) == text
 

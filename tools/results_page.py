@@ -4,7 +4,8 @@
     python tools/results_page.py
 
 A part between `<!-- medium -->` and `<!-- end -->` is made of docs/experiments/medium.toml and medium.csv; `published`
-of published.csv. What stands outside, what was found and what surprised, people write.
+of published.csv, `gains` of all tables that have FEX beside TSM. What stands outside, what was found and what
+surprised, people write.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from ops.errors import InputError, reported
 from ops.files import write_text
 from tools import marked_page
-from tools.experiments import page
+from tools.experiments import overview, page
 from tools.options import documented_parser
 
 TOP = Path(__file__).resolve().parents[1]
@@ -32,14 +33,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     top = parser.parse_args(argv).top
     folder = top / "docs" / "experiments"
 
-    for file, make in ((top / "docs" / "results.md", page.part), (top / "README.md", page.brief)):
+    for file, make in ((top / "docs" / "results.md", overview.part), (top / "README.md", page.brief)):
         if not file.is_file():
             raise InputError(f"{file}: no such file; --top names the folder where README.md and docs/ stand")
         text = file.read_text(encoding="utf-8")
         write_text(file, marked_page.filled(text, partial(make, folder)))
         for name in marked_page.parts_of(text):
-            if name != page.PUBLISHED:
-                page.draw(folder, name)
+            overview.draw(folder, name)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops.errors import InputError
-from ops.tables import read_csv
 from tools.experiments import plots
 from tools.experiments.plan import Arm, Experiment, Test, read_experiment
 from tools.experiments.statistics import Mean, mean, paired
 from tools.experiments.table import Epoch, Mistake, Row, Time, read_rows, row_of, values
 
-PUBLISHED = "published"  # the part, and the table, of what others report
-OTHERS = ("network", "data", "frames", "protocol", "top1", "reported_by", "source", "command")  # its columns
 COMMONEST = 5  # mistakes that are shown
 
 
@@ -52,9 +49,7 @@ def times_of(folder: Path, experiment: Experiment) -> dict[str, Time]:
 
 
 def part(folder: Path, name: str) -> list[str]:
-    """A marked part of docs/results.md in Markdown: an experiment, or what others report."""
-    if name == PUBLISHED:
-        return published(folder)
+    """The part of docs/results.md that shows an experiment, in Markdown."""
     experiment, rows = read(folder, name)
     shown = [f"![{title}]({folder.name}/{file})" for file, title in pictures(experiment, folder).items()]
     return [
@@ -194,24 +189,6 @@ def draw(folder: Path, name: str) -> None:
     shown = {(row.arm, row.seed) for row in rows}
     if epochs := [e for e in every if e.settings == settings.get(e.arm) and (e.arm, e.seed) in shown]:
         plots.draw_curves(experiment, epochs, folder / f"{name}.curves.png")
-
-
-def published(folder: Path) -> list[str]:
-    """What others report, with their sources, and the command here that would give it."""
-    file = folder / f"{PUBLISHED}.csv"
-    heads, *rows = read_csv(file.read_text(encoding="utf-8"))
-    lines = ["| network | data | frames | views | top-1 % (theirs) | reported by | command here |", "|---" * 7 + "|"]
-    if tuple(heads) != OTHERS:
-        raise InputError(f"{file}: line 1: expected {','.join(OTHERS)}")
-    for number, line in enumerate(rows, 2):
-        if len(line) != len(OTHERS):
-            raise InputError(f"{file}: line {number}: {len(line)} cells, expected {len(OTHERS)}")
-        row = dict(zip(OTHERS, line, strict=True))
-        command = f"`{row['command']}`" if row["command"] else "none"
-        by = f"[{row['reported_by']}]({row['source']})"
-        shown = [row["network"], row["data"], row["frames"], row["protocol"], row["top1"], by, command]
-        lines.append(f"| {' | '.join(shown)} |")
-    return lines
 
 
 def brief(folder: Path, name: str) -> list[str]:

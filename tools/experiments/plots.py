@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ops.evaluation.drawing import save_picture
 from tools.experiments.plan import Experiment, Test
-from tools.experiments.statistics import mean
+from tools.experiments.statistics import Mean, mean
 from tools.experiments.table import Epoch, Row, values
 
 COLOURS = ("#3a64a8", "#b3621a", "#2f7a4d", "#8567b5", "#a33b4e", "#5c6b73", "#b08d1e", "#2f8f9d")
@@ -36,6 +36,26 @@ def draw_arms(experiment: Experiment, rows: Sequence[Row], test: Test, file: Pat
     axes.invert_yaxis()
     axes.set_xlabel("top-1, %")
     axes.grid(axis="x", alpha=0.3)
+    _save(figure, file)
+
+
+def draw_gains(gained: Mapping[str, Mapping[str, Mean]], beside: Mapping[str, str], file: Path) -> None:
+    """A table a line: how far FEX is ahead of each arm of `beside`, with the interval; right of zero it is ahead."""
+    figure, axes = _figure(8.0, 0.9 + 0.45 * len(gained))
+    for number, (arm, others) in enumerate(beside.items()):
+        offset = 0.25 * (number - 0.5 * (len(beside) - 1))
+        found = [(place + offset, own[arm]) for place, own in enumerate(gained.values()) if arm in own]
+        if found:
+            places, means = [place for place, _ in found], [middle for _, middle in found]
+            halves, heights = [middle.half or 0.0 for middle in means], [middle.value for middle in means]
+            words, colour = f"less {others}", COLOURS[number]
+            axes.errorbar(heights, places, xerr=halves, fmt="o", label=words, color=colour, capsize=3, markersize=4)
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(gained)), list(gained))
+    axes.invert_yaxis()
+    axes.set_xlabel("FEX's top-1 less the other's, points")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=len(beside))
     _save(figure, file)
 
 

@@ -324,7 +324,7 @@ def test_a_full_disk_ends_it_and_the_same_command_goes_on(tmp_path: Path, monkey
 
 
 def test_interrupted_twice_it_goes_on(tmp_path: Path) -> None:
-    for k in range(24):
+    for k in range(12):
         write_video(tmp_path / "videos" / "ab"[k % 2] / f"{k}.mp4", 100, (320, 240), seed=k)
     command = [sys.executable, REPOSITORY / "tools" / "prepare_videos.py", "--videos", tmp_path / "videos"]
     command += ["--name", "mine", "--root_dataset", tmp_path / "dataset", "-j", "2"]
@@ -341,7 +341,7 @@ def test_interrupted_twice_it_goes_on(tmp_path: Path) -> None:
         assert all(len(list(done.iterdir())) == 100 for done in frames.glob("[ab]/*"))
         assert not (tmp_path / "dataset" / "mine" / "train_videofolder.txt").exists()
     assert prepare(tmp_path) == 0
-    assert len(lines(tmp_path, "train_videofolder.txt") + lines(tmp_path, "val_videofolder.txt")) == 24
+    assert len(lines(tmp_path, "train_videofolder.txt") + lines(tmp_path, "val_videofolder.txt")) == 12
 
 
 # Other videos, other settings: what a command is given wins or is refused.

@@ -301,7 +301,7 @@ def test_fex_is_shown_beside_tsm_by_the_pairs_that_a_table_has(tmp_path: Path) -
     rows = [row(*run, top1, test=experiment.tests[0].name, settings=marks[run[0]]) for run, top1 in numbers.items()]
     write_rows(tmp_path / "order.csv", Row, rows)
     _, _, line, *_ = overview.part(tmp_path, "gains")
-    assert line == "| The order of the frames alone | **+1.0 ± 0.0**, n = 2 | -6.0, n = 1 |"
+    assert line == "| The order of the frames alone | **+1.0 ± 0.0**, n = 2 | -6.0, n = 1 |  |"
     overview.draw(tmp_path, "gains")
     assert (tmp_path / "gains.png").stat().st_size > 1000
 

@@ -15,8 +15,11 @@ OTHERS = ("network", "data", "frames", "protocol", "top1", "reported_by", "sourc
 
 GAINS = "gains"  # the part that has FEX beside TSM
 TRAINED = ("medium", "demo", "background", "order", "hard", "long", "pretrained")  # tables with weights of their own
-FEX = "fex"
-BESIDE = {"tsm": "TSM", "tsm3": "the plain shift in its own stages"}  # arms that FEX is compared with
+COMPARED = {  # arms, the first less the second
+    ("fex", "tsm"): "FEX less TSM, as published",
+    ("fex", "tsm3"): "FEX less the plain shift in its own stages",
+    ("fex_layer1", "tsm"): "FEX, the plain shift in layer1, less TSM",
+}
 
 
 def part(folder: Path, name: str) -> list[str]:
@@ -29,31 +32,31 @@ def part(folder: Path, name: str) -> list[str]:
 def draw(folder: Path, name: str) -> None:
     """Draws the pictures of a part beside the tables."""
     if name == GAINS:
-        plots.draw_gains(gained(folder), BESIDE, folder / f"{GAINS}.png")
+        plots.draw_gains(gained(folder), COMPARED, folder / f"{GAINS}.png")
     elif name != PUBLISHED:
         page.draw(folder, name)
 
 
 def gains(folder: Path) -> list[str]:
-    """FEX less the networks of `BESIDE`, table by table."""
-    heads = [f"FEX less {words}, points (n pairs)" for words in BESIDE.values()]
+    """What is `COMPARED`, table by table."""
+    heads = [f"{words}: points (n pairs)" for words in COMPARED.values()]
     lines = [f"| | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for title, differences in gained(folder).items():
-        found = [differences.get(arm) for arm in BESIDE]
+        found = [differences.get(arms) for arms in COMPARED]
         cells = [f"{page.signed(difference)}, n = {difference.n}" if difference else "" for difference in found]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return [*lines, "", f"![FEX beside TSM]({folder.name}/{GAINS}.png)"]
 
 
-def gained(folder: Path) -> dict[str, dict[str, Mean]]:
-    """By a table's title and an arm of `BESIDE`: how many points FEX is ahead in the table's first test."""
-    found: dict[str, dict[str, Mean]] = {}
+def gained(folder: Path) -> dict[str, dict[tuple[str, str], Mean]]:
+    """By a table's title and two arms: how many points the first is ahead in the table's first test."""
+    found: dict[str, dict[tuple[str, str], Mean]] = {}
     for name in TRAINED:
         if (folder / f"{name}.csv").exists():
             experiment, rows = page.read(folder, name)
             test = experiment.tests[0].name
-            pairs = {arm: paired(values(rows, arm, test), values(rows, FEX, test)) for arm in BESIDE}
-            found[experiment.title] = {arm: difference for arm, difference in pairs.items() if difference}
+            pairs = {arms: paired(*(values(rows, arm, test) for arm in reversed(arms))) for arms in COMPARED}
+            found[experiment.title] = {arms: difference for arms, difference in pairs.items() if difference}
     return found
 
 

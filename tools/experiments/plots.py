@@ -39,23 +39,25 @@ def draw_arms(experiment: Experiment, rows: Sequence[Row], test: Test, file: Pat
     _save(figure, file)
 
 
-def draw_gains(gained: Mapping[str, Mapping[str, Mean]], beside: Mapping[str, str], file: Path) -> None:
-    """A table a line: how far FEX is ahead of each arm of `beside`, with the interval; right of zero it is ahead."""
-    figure, axes = _figure(8.0, 0.9 + 0.45 * len(gained))
-    for number, (arm, others) in enumerate(beside.items()):
-        offset = 0.25 * (number - 0.5 * (len(beside) - 1))
-        found = [(place + offset, own[arm]) for place, own in enumerate(gained.values()) if arm in own]
+def draw_gains(
+    gained: Mapping[str, Mapping[tuple[str, str], Mean]], compared: Mapping[tuple[str, str], str], file: Path
+) -> None:
+    """A table a line: how far one arm is ahead of another, with the interval; right of zero the first is ahead."""
+    figure, axes = _figure(8.0, 1.3 + 0.5 * len(gained))
+    for number, (arms, words) in enumerate(compared.items()):
+        offset = 0.2 * (number - 0.5 * (len(compared) - 1))
+        found = [(place + offset, own[arms]) for place, own in enumerate(gained.values()) if arms in own]
         if found:
             places, means = [place for place, _ in found], [middle for _, middle in found]
             halves, heights = [middle.half or 0.0 for middle in means], [middle.value for middle in means]
-            words, colour = f"less {others}", COLOURS[number]
+            colour = COLOURS[number]
             axes.errorbar(heights, places, xerr=halves, fmt="o", label=words, color=colour, capsize=3, markersize=4)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(gained)), list(gained))
     axes.invert_yaxis()
-    axes.set_xlabel("FEX's top-1 less the other's, points")
+    axes.set_xlabel("difference in top-1, points")
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=len(beside))
+    figure.legend(fontsize=8, frameon=False, loc="outside upper right")
     _save(figure, file)
 
 

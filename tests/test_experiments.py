@@ -214,7 +214,7 @@ def test_a_mean_and_its_interval() -> None:
     assert paired({0: 1.0}, {1: 1.0}) is None and not mean([1.0]).is_beyond_zero
 
 
-def test_a_pair_has_the_seed_and_the_machine_in_common() -> None:
+def test_a_pair_has_the_seed_the_device_and_torch_in_common() -> None:
     rows = [row(), row(device="GPU"), row("tsn", top1=53.0), row("tsn", seed=4, top1=90.0), row("tsn", torch="2.6")]
     found = paired(values(rows, "tsm", "plain"), values(rows, "tsn", "plain"))
     assert found is not None and (found.n, found.value) == (1, 3.0)
@@ -309,6 +309,7 @@ def test_fex_is_shown_beside_tsm_by_the_pairs_that_a_table_has(tmp_path: Path) -
 def test_the_pages_of_the_project_are_what_its_tables_make() -> None:
     """Whoever adds to a table makes the pages anew; pictures aside, which another matplotlib draws otherwise."""
     folder = REPOSITORY / "docs" / "experiments"
+    assert all((folder / f"{name}.toml").is_file() for name in overview.TRAINED)
     for name, make in (("docs/results.md", overview.part), ("README.md", page.brief)):
         text = (REPOSITORY / name).read_text(encoding="utf-8")
         assert marked_page.parts_of(text) and marked_page.filled(text, partial(make, folder)) == text

@@ -14,7 +14,7 @@ PUBLISHED = "published"  # the part, and the table, of what others report
 OTHERS = ("network", "data", "frames", "protocol", "top1", "reported_by", "source", "command")  # its columns
 
 GAINS = "gains"  # the part that has FEX beside TSM
-TRAINED = ("medium", "demo", "background", "order", "hard", "long", "pretrained")  # tables with weights of their own
+TRAINED = ("medium", "parts", "demo", "background", "order", "hard", "long", "pretrained")  # with weights of their own
 COMPARED = {  # arms, the first less the second
     ("fex", "tsm"): "FEX less TSM, as published",
     ("fex", "tsm3"): "FEX less the plain shift in its own stages",

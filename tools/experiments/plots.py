@@ -1,4 +1,4 @@
-"""The pictures of experiments. Points are single seeds, bars the 95 % interval of their mean."""
+"""The pictures of experiments. Bars are the 95 % interval of a mean over seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOTS = 100  # an inch
 
 
 def draw_arms(experiment: Experiment, rows: Sequence[Row], test: Test, file: Path) -> None:
-    """An arm a line: its seeds, their mean, its interval; a line through the baseline's mean."""
+    """An arm a line: its seeds (points), their mean, its interval; a line through the baseline's mean."""
     arms = [arm for arm in experiment.arms if values(rows, arm.name, test.name)]
     figure, axes = _figure(7.0, 0.7 + 0.32 * len(arms))
     for place, arm in enumerate(arms):
@@ -99,7 +99,7 @@ def draw_curves(experiment: Experiment, epochs: Sequence[Epoch], file: Path) -> 
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss: line training, dots validation")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3, which="both")

@@ -146,7 +146,7 @@ def write_merged(run: Run, ending: str, rows: Sequence[Any]) -> None:
 
 
 def values(rows: Iterable[Row], arm: str, test: str, what: str = "top1") -> dict[Hashable, float]:
-    """An arm's numbers in a test, by the seed and what it ran on: a pair has both in common.
+    """An arm's numbers in a test, by the seed, the kind of device and the torch: a pair has all in common.
 
     The same seed elsewhere rounds otherwise, and after a few hundred steps is as far off as another seed.
     """

@@ -547,6 +547,22 @@ def test_unknown_arms_and_flags_that_do_not_go_together(described: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("count", "words"), [(0, "--gpus 1: torch sees no GPU here"), (1, "--gpus 1: expected 0 to 0$"), (2, None)]
+)
+def test_gpus_that_are_not_there(
+    described: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: str | None
+) -> None:
+    """CUDA would leave them out, and the runs would be on the CPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    argv = [str(described), "--gpus", "1", "1", "MIG-x"]
+    if words is None:
+        assert run_experiments.parse(argv).gpus == ["1", "1", "MIG-x"]
+    else:
+        with pytest.raises(InputError, match=words):
+            run_experiments.parse(argv)
+
+
+@pytest.mark.parametrize(
     "file", sorted((REPOSITORY / "docs" / "experiments").glob("*.toml")), ids=lambda file: file.stem
 )
 def test_the_programs_take_the_flags_of_the_projects_experiments(file: Path, tmp_path: Path) -> None:

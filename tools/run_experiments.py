@@ -20,6 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python puts tools/ there
 
 from ops.errors import InputError, did_you_mean, reported
@@ -76,6 +78,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dry_run", action="store_true", help="print the commands of what is missing")
     args = parser.parse_args(argv)
     faults = [f"--{name} {getattr(args, name)}: at least 1" for name in ("jobs", "threads") if getattr(args, name) < 1]
+    count = torch.cuda.device_count()
+    lacking = [gpu for gpu in dict.fromkeys(args.gpus or []) if not count or (gpu.isdecimal() and int(gpu) >= count)]
+    expected = f"expected 0 to {count - 1}" if count else "torch sees no GPU here; leave it out for the CPU"
+    faults += [f"--gpus {gpu}: {expected}" for gpu in lacking]
     asked = [f"--{name}" for name in ("only", "verify", "time", "dry_run") if getattr(args, name)]
     faults += [f"{' '.join(asked)}: one of them"] if len(asked) > 1 and asked != ["--only", "--dry_run"] else []
     if faults:

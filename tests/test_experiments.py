@@ -553,6 +553,7 @@ def test_gpus_that_are_not_there(
     described: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: str | None
 ) -> None:
     """CUDA would leave them out, and the runs would be on the CPU."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     argv = [str(described), "--gpus", "1", "1", "MIG-x"]
     if words is None:
@@ -560,6 +561,8 @@ def test_gpus_that_are_not_there(
     else:
         with pytest.raises(InputError, match=words):
             run_experiments.parse(argv)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # the runs' own is another
+        assert run_experiments.parse(argv).gpus
 
 
 @pytest.mark.parametrize(

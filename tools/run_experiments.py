@@ -16,6 +16,7 @@ that should do nothing else. tools/results_page.py makes docs/results.md of the 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,15 +79,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dry_run", action="store_true", help="print the commands of what is missing")
     args = parser.parse_args(argv)
     faults = [f"--{name} {getattr(args, name)}: at least 1" for name in ("jobs", "threads") if getattr(args, name) < 1]
-    count = torch.cuda.device_count()
-    lacking = [gpu for gpu in dict.fromkeys(args.gpus or []) if not count or (gpu.isdecimal() and int(gpu) >= count)]
-    expected = f"expected 0 to {count - 1}" if count else "torch sees no GPU here; leave it out for the CPU"
-    faults += [f"--gpus {gpu}: {expected}" for gpu in lacking]
+    faults += gpu_faults(args.gpus or [])
     asked = [f"--{name}" for name in ("only", "verify", "time", "dry_run") if getattr(args, name)]
     faults += [f"{' '.join(asked)}: one of them"] if len(asked) > 1 and asked != ["--only", "--dry_run"] else []
     if faults:
         raise InputError("; ".join(faults))
     return args
+
+
+def gpu_faults(gpus: Sequence[str]) -> list[str]:
+    """GPUs that are not there: CUDA would leave them out, and the runs would be on the CPU.
+
+    Others than numbers are names, as of parts of a GPU; and where CUDA_VISIBLE_DEVICES hides some, all may be meant.
+    """
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return []
+    count = torch.cuda.device_count()
+    expected = f"expected 0 to {count - 1}" if count else "torch sees no GPU here; leave it out for the CPU"
+    lacking = [gpu for gpu in dict.fromkeys(gpus) if not count or (gpu.isdecimal() and int(gpu) >= count)]
+    return [f"--gpus {gpu}: {expected}" for gpu in lacking]
 
 
 if __name__ == "__main__":
